@@ -1,0 +1,60 @@
+// Independent programs that the tests run against. A missing one is never passed over in silence: the test is
+// registered as ignored and a line says how to install it.
+
+/** A program of somebody else's that a test needs. */
+export interface Peer {
+  /** What to look for: an absolute path, or a name on PATH. */
+  command: string;
+  /** Arguments that make it print something and exit 0, to see that it works. */
+  probe: string[];
+  /** How to install it. */
+  install: string;
+}
+
+/** The peers that tests name, with how each is installed. */
+export const peers = {
+  scapy: {
+    command: "/usr/bin/python3",
+    probe: ["-c", "import scapy.contrib.automotive.doip"],
+    install: "apt-get install python3-scapy",
+  },
+  tshark: { command: "tshark", probe: ["--version"], install: "apt-get install tshark" },
+  mosquitto: { command: "mosquitto", probe: ["-h"], install: "apt-get install mosquitto" },
+  mosquittoClients: {
+    command: "mosquitto_pub",
+    probe: ["--help"],
+    install: "apt-get install mosquitto-clients",
+  },
+  curl: { command: "curl", probe: ["--version"], install: "apt-get install curl" },
+  openssl: { command: "openssl", probe: ["version"], install: "apt-get install openssl" },
+  zstd: { command: "zstd", probe: ["--version"], install: "apt-get install zstd" },
+  srecord: { command: "srec_cat", probe: ["--version"], install: "apt-get install srecord" },
+} satisfies Record<string, Peer>;
+
+/** Whether the peer runs here. */
+export function present(peer: Peer): boolean {
+  try {
+    // mosquitto prints its help and exits with 3: that it ran is what counts.
+    new Deno.Command(peer.command, { args: peer.probe, stdin: "null", stdout: "null", stderr: "null" })
+      .outputSync();
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  }
+  if (!peer.command.endsWith("python3")) return true;
+  return new Deno.Command(peer.command, { args: peer.probe, stdin: "null", stdout: "null", stderr: "null" })
+    .outputSync().success;
+}
+
+/** Registers a test that needs peers; prints how to install those that are missing and skips it then. */
+export function interopTest(
+  name: string,
+  needs: Peer[],
+  run: (context: Deno.TestContext) => void | Promise<void>,
+): void {
+  const missing = needs.filter((peer) => !present(peer));
+  for (const peer of missing) {
+    console.log(`SKIP ${name}: ${peer.command} is missing; install it with: ${peer.install}`);
+  }
+  Deno.test({ name, ignore: missing.length > 0, fn: run });
+}
