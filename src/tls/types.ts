@@ -1,0 +1,90 @@
+// The face of TLS for the rest of the product: what listen() and connect() take and give, whatever engine is below.
+
+import type { Duplex } from "node:stream";
+
+/** A certificate chain and its private key, PEM, leaf first. */
+export interface Credentials {
+  certificateChain: string;
+  privateKey: string;
+}
+
+/** Who is at the other end, from the certificate that the handshake verified. */
+export interface PeerIdentity {
+  /** Subject common name, e.g. `vehicle-KMH…`. */
+  readonly commonName: string;
+  /** Subject organisational units, e.g. `["operator"]`. */
+  readonly organizationalUnits: readonly string[];
+  /** SHA-256 over the certificate's DER, lower-case hex. */
+  readonly fingerprint: string;
+  /** Serial number, lower-case hex. */
+  readonly serialNumber: string;
+  /** End of validity. */
+  readonly notAfter: Date;
+}
+
+/**
+ * What the handshake agreed on, as far as the engine can tell. A value that the engine cannot see is `"unknown"`:
+ * it is never filled in from configuration.
+ */
+export interface Negotiated {
+  /** e.g. `TLSv1.3` */
+  readonly protocol: string;
+  /** e.g. `TLS_AES_256_GCM_SHA384` */
+  readonly cipherSuite: string;
+  /** Key exchange group as in the IANA registry, e.g. `X25519MLKEM768`. */
+  readonly group: string;
+  /** Signature scheme of the server's CertificateVerify, e.g. `ecdsa_secp256r1_sha256`. */
+  readonly signatureScheme: string;
+  /** Application protocol, when one was agreed on. */
+  readonly alpn?: string;
+}
+
+/** An established connection. */
+export interface TlsConnection {
+  /** Decrypted bytes in both directions, with back-pressure and half-close. */
+  readonly stream: Duplex;
+  readonly peer: PeerIdentity;
+  readonly negotiated: Negotiated;
+  readonly localAddress: string;
+  readonly localPort: number;
+  readonly remoteAddress: string;
+  readonly remotePort: number;
+}
+
+export interface ListenOptions {
+  /** Address to bind. */
+  hostname: string;
+  /** Port to bind; 0 for any free one. */
+  port: number;
+  credentials: Credentials;
+  /** Certificates, PEM, that a client's chain must end in. A client without such a chain is refused. */
+  trust: string;
+  /** Longest handshake in milliseconds. @default 10000 */
+  handshakeTimeout?: number;
+  /** Most connections at once; further ones are closed unanswered. @default 10000 */
+  maxConnections?: number;
+  /** Called for each connection whose handshake completed with a verified client certificate. */
+  onConnection: (connection: TlsConnection) => void;
+  /** Called for each connection that was refused or failed before that. */
+  onRefused?: (error: Error, remoteAddress: string) => void;
+}
+
+export interface TlsListener {
+  readonly hostname: string;
+  readonly port: number;
+  /** Stops accepting. Connections that are up stay up: their owner closes them. */
+  close(): Promise<void>;
+}
+
+export interface ConnectOptions {
+  hostname: string;
+  port: number;
+  credentials: Credentials;
+  /** Certificates, PEM, that the server's chain must end in. */
+  trust: string;
+  /** Name that the server's certificate must carry. @default hostname */
+  serverName?: string;
+  /** Longest TCP connect and handshake together, in milliseconds. @default 10000 */
+  timeout?: number;
+  signal?: AbortSignal;
+}
