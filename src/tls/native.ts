@@ -1,0 +1,74 @@
+// What the runtime's own TLS stack (node:tls) tells about a connection, and what is common to both of its ends.
+
+import type { TLSSocket } from "node:tls";
+import { BadCertificate } from "./errors.ts";
+import { identify, type Role } from "./identity.ts";
+import type { Negotiated, TlsConnection } from "./types.ts";
+
+/** The one version that either end speaks. */
+export const tlsVersion = "TLSv1.3";
+
+/** Longest handshake, ms, where the options say nothing. */
+export const defaultHandshakeTimeout = 10_000;
+
+/** What the stack cannot see stays unknown: it reports neither the group nor the signature scheme. */
+function negotiated(socket: TLSSocket): Negotiated {
+  const alpn = socket.alpnProtocol;
+  return {
+    protocol: socket.getProtocol() ?? "unknown",
+    cipherSuite: socket.getCipher()?.standardName ?? "unknown",
+    group: "unknown",
+    signatureScheme: "unknown",
+    ...(typeof alpn === "string" && alpn !== "" ? { alpn } : {}),
+  };
+}
+
+/**
+ * The connection as the rest of the product sees it.
+ *
+ * @param peerRole What the other end is.
+ * @throws {BadCertificate} when the peer's certificate is missing or unreadable.
+ * @throws {WrongKeyUsage} when the peer's certificate is not made for its role.
+ */
+export function describe(socket: TLSSocket, peerRole: Role): TlsConnection {
+  const der: unknown = socket.getPeerCertificate()?.raw;
+  if (!(der instanceof Uint8Array)) {
+    throw new BadCertificate("the stack completed the handshake but shows no certificate of the peer", {
+      alert: "bad_certificate",
+    });
+  }
+  return {
+    stream: socket,
+    peer: identify(der, peerRole),
+    negotiated: negotiated(socket),
+    localAddress: socket.localAddress ?? "",
+    localPort: socket.localPort ?? 0,
+    remoteAddress: socket.remoteAddress ?? "",
+    remotePort: socket.remotePort ?? 0,
+  };
+}
+
+/**
+ * Keeps an error on a stream that nobody listens to from ending the process. The owner's own listeners hear the same
+ * error, and 'close' follows either way.
+ */
+export function guard(socket: TLSSocket): void {
+  socket.on("error", () => {});
+}
+
+/** @throws {RangeError} unless `port` is a whole number from `least` to 65535. */
+export function checkPort(port: number, least: number): void {
+  if (!Number.isInteger(port) || port < least || port > 65_535) {
+    throw new RangeError(`port: expected a whole number from ${least} to 65535, got ${port}`);
+  }
+}
+
+/** Longest delay that a timer of the runtime takes, ms: a longer one would fire at once. */
+const longestTimer = 2 ** 31 - 1;
+
+/** @throws {RangeError} unless `value` is a whole number from 1 to `most`. */
+export function checkPositive(name: string, value: number, most: number = longestTimer): void {
+  if (!Number.isInteger(value) || value < 1 || value > most) {
+    throw new RangeError(`${name}: expected a whole number from 1 to ${most}, got ${value}`);
+  }
+}
