@@ -1,0 +1,168 @@
+// Updates: what is outdated, the package, the run of an update and the reports on it.
+
+import { z } from "zod";
+import * as id from "./identifiers.ts";
+import { outdatedEcu, vci } from "./vehicles.ts";
+
+/** Stages of an update, in the order in which a good one passes them; the last three end it. */
+export const updateStatus = z.enum([
+  /** Written down, command not yet taken by the vehicle. */
+  "pending",
+  /** The vehicle took the command. */
+  "accepted",
+  "downloading",
+  "verifying",
+  "installing",
+  "completed",
+  "failed",
+  "cancelled",
+]);
+
+export const ecuUpdateStatus = z.enum(["pending", "installing", "completed", "failed", "cancelled"]);
+
+const progress = z.number().min(0).max(100);
+const reason = z.string().min(1).max(2000);
+
+export const updateCheck = z.strictObject({ vehicle_id: id.vehicleId, vci: vci.optional() });
+
+export const updateCheckAnswer = z.strictObject({
+  updates_available: z.boolean(),
+  outdated_ecus: z.array(outdatedEcu),
+});
+
+export const packageRequest = z.strictObject({
+  vehicle_id: id.vehicleId,
+  /** Only these ECUs; each must be outdated. Without it: all that are. */
+  target_ecus: z.array(id.ecuId).min(1).max(1000).optional(),
+  /** Blobs in the order of zonal gateways, so that each gateway's part lies together. */
+  zonal_gateway_optimization: z.boolean().default(true),
+});
+
+export const packageAnswer = z.strictObject({
+  status: z.literal("ready"),
+  package_id: id.uuid,
+  /** Reference relative to the server, e.g. `/api/v1/ota/package/{package_id}`. */
+  download_url: z.string(),
+  /** The update that this package belongs to: the vehicle's reports name it. */
+  update_id: id.uuid,
+  size: id.byteCount,
+  sha256: id.sha256,
+});
+
+/** One ECU in a report on an update. */
+export const ecuReport = z.strictObject({
+  ecu_id: id.ecuId,
+  status: ecuUpdateStatus,
+  progress,
+  /** Step of the flash sequence, e.g. `transferData`. */
+  step: z.string().max(64).optional(),
+  /** Why it failed: the step, the ECU and the code. */
+  error: reason.optional(),
+});
+
+const reportStatus = updateStatus.exclude(["pending"]);
+
+/** MQTT `vehicle/{id}/ota/status`. */
+export const updateReport = z.strictObject({
+  message_id: id.messageId.optional(),
+  update_id: id.uuid,
+  status: reportStatus,
+  progress,
+  ecus: z.array(ecuReport).max(1000).default([]),
+  error: reason.optional(),
+  timestamp: id.timestamp.optional(),
+});
+
+/** The HTTPS twin of the topic: `POST ota/status`. */
+export const updateReportOverHttps = updateReport.extend({
+  vehicle_id: id.vehicleId,
+  completed_ecus: z.array(id.ecuId).max(1000).default([]),
+});
+
+export const updateStart = z.strictObject({
+  vin: id.vehicleId,
+  target_ecus: z.array(id.ecuId).min(1).max(1000).optional(),
+});
+
+export const updateStarted = z.strictObject({
+  status: updateStatus,
+  update_id: id.uuid,
+  package_id: id.uuid,
+});
+
+export const update = z.strictObject({
+  update_id: id.uuid,
+  vin: id.vin,
+  package_id: id.uuid,
+  initiator: z.enum(["operator", "vehicle"]),
+  status: updateStatus,
+  progress,
+  error: z.string().nullable(),
+  cancel_requested: z.boolean(),
+  created: id.timestamp,
+  last_report: id.timestamp.nullable(),
+  ended: id.timestamp.nullable(),
+  ecus: z.array(z.strictObject({
+    ecu_id: id.ecuId,
+    zonal_gateway_id: id.zonalGatewayId,
+    from_version: z.string(),
+    to_version: z.string(),
+    status: ecuUpdateStatus,
+    progress,
+    step: z.string().nullable(),
+    error: z.string().nullable(),
+  })),
+});
+
+export const updateList = z.strictObject({ updates: z.array(update), total: z.int() });
+
+export const updateCancelled = z.strictObject({
+  update_id: id.uuid,
+  status: updateStatus,
+  message: z.string(),
+});
+
+/** Query of `POST firmware`; the body is the file as it is. */
+export const firmwareUpload = z.strictObject({
+  ecu_type: id.ecuType,
+  hw_version: id.hwVersion,
+  version: id.releaseVersion,
+  format: z.enum(["auto", "intel-hex", "s-record", "binary"]).default("auto"),
+  /** First address of a raw binary; HEX and S-record files carry theirs. */
+  base_address: z.coerce.number().int().min(0).max(0xffff_ffff).optional(),
+  priority: z.enum(["low", "normal", "high", "critical"]).default("normal"),
+  file_name: id.label.optional(),
+});
+
+export const firmware = z.strictObject({
+  image_id: id.uuid,
+  ecu_type: id.ecuType,
+  hw_version: id.hwVersion,
+  version: id.releaseVersion,
+  format: z.enum(["intel-hex", "s-record", "binary"]),
+  priority: z.enum(["low", "normal", "high", "critical"]),
+  file_name: z.string().nullable(),
+  /** Of the file as it came. */
+  sha256: id.sha256,
+  size: id.byteCount,
+  /** Of the bytes that go into the ECU, in address order. */
+  payload_sha256: id.sha256,
+  payload_size: id.byteCount,
+  segments: z.array(z.strictObject({ address: z.int(), length: z.int() })),
+  created: id.timestamp,
+});
+
+export const firmwareList = z.strictObject({ images: z.array(firmware), total: z.int() });
+
+export type UpdateStatus = z.infer<typeof updateStatus>;
+export type UpdateReport = z.infer<typeof updateReport>;
+export type EcuReport = z.infer<typeof ecuReport>;
+export type Update = z.infer<typeof update>;
+export type Firmware = z.infer<typeof firmware>;
+export type FirmwareUpload = z.infer<typeof firmwareUpload>;
+export type PackageAnswer = z.infer<typeof packageAnswer>;
+
+/** Whether nothing comes after this status. */
+export function isFinal(status: UpdateStatus): boolean {
+  return status === "completed" || status === "failed" || status === "cancelled";
+}
