@@ -1,0 +1,166 @@
+// How one type of ECU wants to be flashed: which steps, routines, identifiers, security and limits.
+import { createSeedKey, type SeedKey, type SeedKeyOptions } from "../uds/seed_key.ts";
+import { Did, hex, ResetType, Routine, Session } from "../uds/services.ts";
+
+/** The steps of a flash, in their order. Names stand in errors, progress and configuration. */
+export const flashSteps = [
+  "extended_session",
+  "check_preconditions",
+  "dtc_setting_off",
+  "communication_off",
+  "programming_session",
+  "security_access",
+  "write_fingerprint",
+  "erase_memory",
+  "request_download",
+  "transfer_data",
+  "transfer_exit",
+  "check_memory",
+  "check_dependencies",
+  "ecu_reset",
+  "wait_for_restart",
+  "communication_on",
+  "dtc_setting_on",
+  "verify_version",
+] as const;
+
+/** Name of one step. */
+export type FlashStep = typeof flashSteps[number];
+
+/** The steps that an ECU type may do without. The others are what makes a flash, or what makes it trustworthy. */
+export const optionalFlashSteps = [
+  "extended_session",
+  "check_preconditions",
+  "dtc_setting_off",
+  "communication_off",
+  "security_access",
+  "write_fingerprint",
+  "erase_memory",
+  "check_memory",
+  "check_dependencies",
+  "ecu_reset",
+  "wait_for_restart",
+  "communication_on",
+  "dtc_setting_on",
+] as const satisfies readonly FlashStep[];
+
+/** Name of a step that can be left out. */
+export type OptionalFlashStep = typeof optionalFlashSteps[number];
+
+/** How an ECU type is flashed. An empty object is the usual order with the usual numbers. */
+export interface FlashPlan {
+  /** Steps that are left out: `{ check_preconditions: false }`. @default every step is done */
+  steps?: Partial<Record<OptionalFlashStep, boolean>>;
+  /** Session for preparation. @default 0x03 */
+  extendedSession?: number;
+  /** Session for programming. @default 0x02 */
+  programmingSession?: number;
+  /** Security level, odd, that unlocks programming. @default 0x01 */
+  securityLevel?: number;
+  /** Computes the key. Needed unless the step `security_access` is left out. @default none */
+  seedKey?: SeedKey | SeedKeyOptions;
+  /** Longest TransferData request, service byte and counter included; the ECU's own limit holds besides. @default 65535 */
+  maxBlockLength?: number;
+  /** Bytes of an address in 34 and FF00. 1 … 5. @default 4 */
+  addressBytes?: number;
+  /** Bytes of a size in 34 and FF00. 1 … 5. @default 4 */
+  sizeBytes?: number;
+  /** dataFormatIdentifier of RequestDownload. @default 0x00, neither compressed nor encrypted */
+  dataFormat?: number;
+  /** Routine that checks preconditions. @default 0x0203 */
+  preconditionsRoutine?: number;
+  /** Routine that erases an address range. @default 0xFF00 */
+  eraseRoutine?: number;
+  /** Routine that compares memory with the image's SHA-256. @default 0x0202 */
+  checkMemoryRoutine?: number;
+  /** Routine that takes the new software over; its option record is the version in ASCII. @default 0xFF01 */
+  checkDependenciesRoutine?: number;
+  /** First byte of a routine's status record that means success; an answer without one counts as success. @default 0x00 */
+  routineOk?: number;
+  /** Identifier that the fingerprint is written to. @default 0xF15A */
+  fingerprintDid?: number;
+  /** Identifier that the version is read back from. @default 0xF189 */
+  versionDid?: number;
+  /** Reset type. @default 0x01, hard */
+  resetType?: number;
+  /** How often a block that got no answer is sent again with the same counter. @default 1 */
+  blockRepeats?: number;
+  /** Longest time for the ECU to answer again after its reset, ms. @default 60000 */
+  restartTimeout?: number;
+  /** Longest time that cleaning up after a failure may take, ms. @default 5000 */
+  cleanUpTimeout?: number;
+}
+
+/** A plan with every field filled in and checked. */
+export type ResolvedFlashPlan = Required<Omit<FlashPlan, "steps" | "seedKey">> & {
+  skipped: ReadonlySet<FlashStep>;
+  seedKey: SeedKey | undefined;
+};
+
+/** Fills in the defaults. @throws {RangeError} quoting the field and value that cannot be */
+export function resolveFlashPlan(plan: FlashPlan = {}): ResolvedFlashPlan {
+  const skipped = new Set<FlashStep>();
+  for (const [name, used] of Object.entries(plan.steps ?? {})) {
+    const step = optionalFlashSteps.find((known) => known === name);
+    if (step === undefined) {
+      throw new RangeError(`flash plan steps: expected one of ${optionalFlashSteps.join(", ")}, got ${name}`);
+    }
+    if (used === false) skipped.add(step);
+  }
+  const { seedKey } = plan;
+  if (seedKey === undefined && !skipped.has("security_access")) {
+    throw new RangeError(
+      "flash plan seedKey: expected an algorithm, or steps.security_access false; got neither",
+    );
+  }
+  return {
+    skipped,
+    seedKey: typeof seedKey === "function" || seedKey === undefined ? seedKey : createSeedKey(seedKey),
+    extendedSession: within(plan.extendedSession ?? Session.extended, 1, 0x7f, "extendedSession"),
+    programmingSession: within(plan.programmingSession ?? Session.programming, 1, 0x7f, "programmingSession"),
+    securityLevel: odd(within(plan.securityLevel ?? 1, 1, 0x7d, "securityLevel")),
+    // A request as long as a 16-bit length can say is the most that any path here carries in one piece.
+    maxBlockLength: within(plan.maxBlockLength ?? 0xffff, 3, 0xffffff, "maxBlockLength"),
+    addressBytes: within(plan.addressBytes ?? 4, 1, 5, "addressBytes"),
+    sizeBytes: within(plan.sizeBytes ?? 4, 1, 5, "sizeBytes"),
+    dataFormat: within(plan.dataFormat ?? 0, 0, 0xff, "dataFormat"),
+    preconditionsRoutine: within(
+      plan.preconditionsRoutine ?? Routine.checkProgrammingPreconditions,
+      0,
+      0xffff,
+      "preconditionsRoutine",
+    ),
+    eraseRoutine: within(plan.eraseRoutine ?? Routine.eraseMemory, 0, 0xffff, "eraseRoutine"),
+    checkMemoryRoutine: within(
+      plan.checkMemoryRoutine ?? Routine.checkMemory,
+      0,
+      0xffff,
+      "checkMemoryRoutine",
+    ),
+    checkDependenciesRoutine: within(
+      plan.checkDependenciesRoutine ?? Routine.checkProgrammingDependencies,
+      0,
+      0xffff,
+      "checkDependenciesRoutine",
+    ),
+    routineOk: within(plan.routineOk ?? 0, 0, 0xff, "routineOk"),
+    fingerprintDid: within(plan.fingerprintDid ?? Did.writeFingerprint, 0, 0xffff, "fingerprintDid"),
+    versionDid: within(plan.versionDid ?? Did.ecuSoftwareVersion, 0, 0xffff, "versionDid"),
+    resetType: within(plan.resetType ?? ResetType.hard, 1, 0x7f, "resetType"),
+    blockRepeats: within(plan.blockRepeats ?? 1, 0, 10, "blockRepeats"),
+    restartTimeout: within(plan.restartTimeout ?? 60_000, 1, 3_600_000, "restartTimeout"),
+    cleanUpTimeout: within(plan.cleanUpTimeout ?? 5_000, 1, 60_000, "cleanUpTimeout"),
+  };
+}
+
+function within(value: number, min: number, max: number, what: string): number {
+  if (!Number.isInteger(value) || value < min || value > max) {
+    throw new RangeError(`flash plan ${what}: expected ${hex(min, 2)} … ${hex(max, 2)}, got ${value}`);
+  }
+  return value;
+}
+
+function odd(level: number): number {
+  if (level % 2 === 0) throw new RangeError(`flash plan securityLevel: expected an odd number, got ${level}`);
+  return level;
+}

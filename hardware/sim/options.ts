@@ -1,0 +1,130 @@
+// What a simulated bench is made of, as configuration gives it.
+import type { SeedKeyOptions } from "../uds/seed_key.ts";
+
+/** Whether erasing, programming and booting take the time they take on hardware. */
+export type SimulatedTiming = "realistic" | "none";
+
+/** One region of flash memory. */
+export interface FlashRegionOptions {
+  /** Name for messages and files: lower-case letters, digits, `_`. */
+  name: string;
+  /** First address. */
+  address: number;
+  /** Bytes, a multiple of the sector size. */
+  size: number;
+  /** Bytes that are erased at once. @default 16384 */
+  sectorSize?: number;
+  /** Time to erase one sector, ms. @default 25 */
+  eraseTime?: number;
+  /** Time to program 1,024 bytes, ms. @default 0.8 */
+  programTime?: number;
+}
+
+/** SecurityAccess of a simulated ECU. */
+export interface SimulatedSecurityOptions {
+  /** Odd level that unlocks programming. @default 0x01 */
+  level?: number;
+  /** Algorithm of the key. */
+  seedKey: SeedKeyOptions;
+  /** Bytes of a seed. @default 16; 4 for the linear algorithm */
+  seedLength?: number;
+  /** Wrong keys until the delay begins. @default 3 */
+  attempts?: number;
+  /** Delay after too many wrong keys, ms. @default 10000 */
+  delay?: number;
+}
+
+/** A DTC that a simulated ECU has stored. */
+export interface SimulatedDtcOptions {
+  /** Three bytes. */
+  code: number;
+  /** Status bits, see `DtcStatus`. @default 0x09, failed and confirmed */
+  status?: number;
+  /** Snapshot records (19 04): record number, count of identifiers, identifiers and data; hexadecimal. @default none */
+  snapshot?: string;
+  /** Extended data records (19 06): record number and data; hexadecimal. @default none */
+  extendedData?: string;
+}
+
+/** A fault, by configuration or by a call. Counting begins at 1 when the fault is set. */
+export type SimulatedFault =
+  /** The n-th request of a service is refused. */
+  | { kind: "negative_response"; service: number; occurrence: number; nrc: number }
+  /** From the n-th request of a service on, the ECU is silent until its power is cut or the fault is cleared. */
+  | { kind: "silence"; service: number; occurrence: number }
+  /** The n-th request of a service is carried out and its answer lost. */
+  | { kind: "lost_answer"; service: number; occurrence: number }
+  /** The n-th request of a service is answered that many ms late. */
+  | { kind: "late_answer"; service: number; occurrence: number; delay: number }
+  /** At the n-th request of a service the gateway closes the tester's connection. */
+  | { kind: "close_connection"; service: number; occurrence: number }
+  /** Power fails in the n-th flash operation (an erased sector, a programmed run, a boot record written). */
+  | { kind: "power_cut"; operation: number };
+
+/** One simulated ECU. */
+export interface SimulatedEcuOptions {
+  /** e.g. `ECU_001`; also the name of its folder. */
+  ecuId: string;
+  /** e.g. `BCM`. */
+  ecuType: string;
+  /** DoIP logical address. */
+  logicalAddress: number;
+  /** Hardware version, F193. */
+  hwVersion: string;
+  /** Version of the software that it comes with, F189 and F195. */
+  swVersion: string;
+  /** F18C. */
+  serialNumber: string;
+  /** F187. */
+  partNumber: string;
+  /** F18A. */
+  supplier: string;
+  /** F191. @default the part number */
+  hardwareNumber?: string;
+  /** Banks of flash: 2 writes the inactive one and switches at the reset, 1 erases in place. @default 2 */
+  banks?: 1 | 2;
+  /** Flash regions. @default `main` 2 MiB at 0x00000000, `config` 4 KiB at 0x10001000, `pflash` 4 MiB at 0x80000000 */
+  memory?: FlashRegionOptions[];
+  /** @default level 0x01 with HMAC-SHA-256 and a key that is derived from the ECU type, see `defaultSecurity` */
+  securityAccess?: SimulatedSecurityOptions;
+  /** maxNumberOfBlockLength of RequestDownload, service byte and counter included. @default 4095 */
+  maxBlockLength?: number;
+  /** Whether 0x23 needs the security level. @default false */
+  readMemorySecured?: boolean;
+  /** Time from power-on or reset to the first answer, ms. @default 400 */
+  bootTime?: number;
+  /** DTCs stored when new. @default none */
+  dtcs?: SimulatedDtcOptions[];
+  /** Bytes of the factory image. @default 32768 */
+  factoryImageSize?: number;
+  /** Faults set from the start. @default none */
+  faults?: SimulatedFault[];
+}
+
+/** One simulated gateway with its ECUs. */
+export interface SimulatedGatewayOptions {
+  /** e.g. `ZG_BODY`. */
+  zonalGatewayId: string;
+  /** Address to listen on. */
+  hostname: string;
+  /** TCP and UDP port; 0: any free one. @default 13400 */
+  port?: number;
+  /** The gateway's own logical address. */
+  logicalAddress: number;
+  /** 17 characters. */
+  vin: string;
+  /** Entity identification, 6 bytes, hexadecimal. @default 02 followed by bytes of the address and name */
+  eid?: string;
+  ecus: SimulatedEcuOptions[];
+}
+
+/** A simulated bench. */
+export interface SimulatedBenchOptions {
+  gateways: SimulatedGatewayOptions[];
+  /** @default "realistic" */
+  timing?: SimulatedTiming;
+  /** Where memory and state of the ECUs are kept over a restart. @default nowhere: every start is from the factory */
+  directory?: string;
+  /** Told what happens: boots, power, faults. @default nothing is said */
+  log?: (message: string) => void;
+}
