@@ -1,0 +1,298 @@
+// The bench's certificate authority: makes it, and issues what servers, vehicles and operators show each other.
+
+import { hostname as systemHostname } from "node:os";
+import { isIP } from "node:net";
+import { join } from "node:path";
+import type { JsonName, X509Certificate } from "@peculiar/x509";
+import { vin as vinSchema } from "../contract/identifiers.ts";
+import {
+  belongsTogether,
+  certificatePem,
+  generateKeyPair,
+  type Issued,
+  type LeafRequest,
+  makeAuthority,
+  makeLeaf,
+  namesOf,
+  privateKeyPem,
+  readPrivateKey,
+} from "./certificates.ts";
+import { AuthorityMissing, BadPkiFile, InvalidName } from "./errors.ts";
+import {
+  makePrivateDirectory,
+  privateMode,
+  publicMode,
+  readIfPresent,
+  withLock,
+  writeWhole,
+} from "./files.ts";
+import { readCertificate } from "./pki_directory.ts";
+import { exportSigningKey, exportVerifyKey, generateSigningKey, importSigningKey } from "./signature.ts";
+
+/** Options of everything that writes to the directory. */
+export interface PkiOptions {
+  /** Where the authority lives, e.g. `data/pki`. */
+  directory: string;
+  /** Longest wait for another program that is writing there, in milliseconds. @default 30000 */
+  lockTimeout?: number;
+  /** The time that validity counts from. @default the system's clock */
+  now?: () => Date;
+}
+
+/** Options of {@link initAuthority}. */
+export interface AuthorityOptions extends PkiOptions {
+  /** Length of the authority's validity in days. @default 3652 (ten years) */
+  days?: number;
+}
+
+/** Options of the functions that issue. */
+export interface IssueOptions extends PkiOptions {
+  /** Length of validity in days, cut at the authority's own end. @default 730 (two years) */
+  days?: number;
+  /** Issues anew even when what is there would do. @default false */
+  force?: boolean;
+}
+
+/** Options of {@link issueServer}. */
+export interface IssueServerOptions extends IssueOptions {
+  /** Names and addresses to cover besides localhost, 127.0.0.1, ::1 and the host's name. @default [] */
+  names?: readonly string[];
+  /** The host's name. @default what the system says */
+  hostname?: string;
+}
+
+/** What issuing came to. */
+export interface IssueResult {
+  /** Base name of the files, e.g. `vehicle-KMH…`; {@link loadCredentials} takes it. */
+  readonly name: string;
+  readonly certificateFile: string;
+  readonly keyFile: string;
+  /** False when what was there is still good. */
+  readonly issued: boolean;
+  readonly notAfter: Date;
+}
+
+/** A certificate that ends sooner than this is issued anew, ms. */
+const renewalWindow = 30 * 24 * 60 * 60 * 1000;
+
+const defaultLockTimeout = 30_000;
+const defaultAuthorityDays = 3652;
+const defaultLeafDays = 730;
+/** Longest validity, in days: dates of a certificate end with the year 9999, these are far from it. */
+const mostDays = 36_525;
+
+function checkDays(days: number): void {
+  if (!Number.isInteger(days) || days < 1 || days > mostDays) {
+    throw new RangeError(`days: expected a whole number from 1 to ${mostDays}, got ${days}`);
+  }
+}
+
+/**
+ * Makes the authority and the package signing key in `directory`, as far as they are not there. An authority that
+ * exists is never overwritten: one whose certificate alone is there (issued elsewhere) is left as it is, one of which
+ * only the key is there (an interrupted start, nothing was issued by it) gets its certificate.
+ *
+ * Files: `ca.crt`, `ca.key`, `signing.key`, `signing.pub`; keys have mode 0600.
+ *
+ * @throws {BadPkiFile} when a file is there that is not what it should be.
+ * @throws {PkiLocked} when another program keeps the directory locked.
+ */
+export async function initAuthority(options: AuthorityOptions): Promise<{ created: boolean }> {
+  const { directory, lockTimeout = defaultLockTimeout, now = () => new Date(), days = defaultAuthorityDays } =
+    options;
+  checkDays(days);
+  await makePrivateDirectory(directory);
+  return await withLock(directory, lockTimeout, async () => {
+    await ensureSigningKey(directory);
+    const certificateFile = join(directory, "ca.crt");
+    const keyFile = join(directory, "ca.key");
+    const keyText = await readIfPresent(keyFile);
+    if (await readIfPresent(certificateFile) !== undefined) {
+      if (keyText !== undefined) await readAuthority(directory);
+      else await readCertificate(certificateFile);
+      return { created: false };
+    }
+    const keys = keyText === undefined ? await generateKeyPair() : await readKey(keyFile, keyText);
+    // Distinct names let a verifier tell two benches' authorities apart: "unknown issuer", not "bad signature".
+    const suffix = crypto.getRandomValues(new Uint8Array(4)).toHex();
+    const subject: JsonName = [{ O: ["Zonebench"] }, { CN: [`Zonebench CA ${suffix}`] }];
+    const certificate = await makeAuthority(keys, subject, days, now());
+    if (keyText === undefined) await writeWhole(keyFile, await privateKeyPem(keys.privateKey), privateMode);
+    await writeWhole(certificateFile, certificatePem(certificate), publicMode);
+    return { created: true };
+  });
+}
+
+/** Makes the key that signs packages, or, where the public half alone is missing, writes that. */
+async function ensureSigningKey(directory: string): Promise<void> {
+  const keyFile = join(directory, "signing.key");
+  const publicFile = join(directory, "signing.pub");
+  const text = await readIfPresent(keyFile);
+  const published = await readIfPresent(publicFile);
+  if (text === undefined && published !== undefined) return; // Packages are signed elsewhere.
+  if (text !== undefined && published !== undefined) return;
+  let key;
+  try {
+    key = text === undefined ? await generateSigningKey() : await importSigningKey(text);
+  } catch (cause) {
+    throw new BadPkiFile(`${keyFile}: expected an ML-DSA-65 private key`, { cause });
+  }
+  if (text === undefined) await writeWhole(keyFile, await exportSigningKey(key), privateMode);
+  await writeWhole(publicFile, exportVerifyKey(key.publicKey), publicMode);
+}
+
+/**
+ * Issues `server.crt` and `server.key` for the names that the server is reached by, unless a certificate is there
+ * that covers them and lasts for another 30 days.
+ *
+ * @throws {InvalidName} when a name is neither a host name nor an address.
+ * @throws {AuthorityMissing} when the authority or its key is not in the directory.
+ */
+export async function issueServer(options: IssueServerOptions): Promise<IssueResult> {
+  const wanted = (options.names ?? []).map((name) => checkServerName(name));
+  const host = (options.hostname ?? systemHostname()).toLowerCase();
+  // A system may be named in a way that no host name can be: nobody reaches it by that name then.
+  const own = isHostName(host) ? [host] : [];
+  return await issue(options, "server", {
+    subject: [{ O: ["Zonebench"] }, { CN: ["server"] }],
+    names: [...new Set(["localhost", "127.0.0.1", "::1", ...own, ...wanted])],
+    purpose: "server",
+  });
+}
+
+/**
+ * Issues `vehicle-{VIN}.crt` and `.key` with the common name `vehicle-{VIN}`, unless a good one is there.
+ *
+ * @throws {InvalidName} when `vin` is no VIN.
+ * @throws {AuthorityMissing} when the authority or its key is not in the directory.
+ */
+export async function issueVehicle(vin: string, options: IssueOptions): Promise<IssueResult> {
+  const checked = vinSchema.safeParse(vin);
+  if (!checked.success) {
+    throw new InvalidName(
+      `VIN: expected 17 characters, digits and capital letters without I, O, Q, got ${JSON.stringify(vin)}`,
+    );
+  }
+  const name = `vehicle-${checked.data}`;
+  return await issue(options, name, {
+    subject: [{ O: ["Zonebench"] }, { OU: ["vehicle"] }, { CN: [name] }],
+    names: [],
+    purpose: "client",
+  });
+}
+
+/** Operator names stand in file names and in a common name of at most 64 characters (RFC 5280 appendix A.1). */
+const operatorName = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,39}$/;
+
+/**
+ * Issues `operator-{NAME}.crt` and `.key` with the organisational unit `operator`, unless a good one is there.
+ *
+ * @throws {InvalidName} when `name` does not do for a file.
+ * @throws {AuthorityMissing} when the authority or its key is not in the directory.
+ */
+export async function issueOperator(name: string, options: IssueOptions): Promise<IssueResult> {
+  if (!operatorName.test(name)) {
+    throw new InvalidName(
+      "operator: expected 1 to 40 letters, digits, '_', '-', '.', beginning with a letter or digit, got " +
+        JSON.stringify(name),
+    );
+  }
+  return await issue(options, `operator-${name}`, {
+    subject: [{ O: ["Zonebench"] }, { OU: ["operator"] }, { CN: [`operator-${name}`] }],
+    names: [],
+    purpose: "client",
+  });
+}
+
+async function issue(
+  options: IssueOptions,
+  name: string,
+  request: Omit<LeafRequest, "days">,
+): Promise<IssueResult> {
+  const { directory, days = defaultLeafDays, force = false } = options;
+  const { lockTimeout = defaultLockTimeout, now = () => new Date() } = options;
+  checkDays(days);
+  const certificateFile = join(directory, `${name}.crt`);
+  const keyFile = join(directory, `${name}.key`);
+  if (await readIfPresent(join(directory, "ca.crt")) === undefined) {
+    throw new AuthorityMissing(`${directory}: no ca.crt there; "pki init" makes the authority`);
+  }
+  return await withLock(directory, lockTimeout, async () => {
+    const at = now();
+    const authority = await readCertificate(join(directory, "ca.crt"));
+    const present = force ? undefined : await goodLeaf(certificateFile, keyFile, authority, request, at);
+    if (present !== undefined) {
+      return { name, certificateFile, keyFile, issued: false, notAfter: present.notAfter };
+    }
+    const leaf = await makeLeaf(await readAuthority(directory), { ...request, days }, at);
+    await writeWhole(keyFile, await privateKeyPem(leaf.privateKey), privateMode);
+    await writeWhole(certificateFile, certificatePem(leaf.certificate), publicMode);
+    return { name, certificateFile, keyFile, issued: true, notAfter: leaf.certificate.notAfter };
+  });
+}
+
+/** The certificate that is there, if it is the authority's, matches its key, covers the names and lasts. */
+async function goodLeaf(
+  certificateFile: string,
+  keyFile: string,
+  authority: X509Certificate,
+  request: Omit<LeafRequest, "days">,
+  now: Date,
+): Promise<X509Certificate | undefined> {
+  const keyText = await readIfPresent(keyFile);
+  if (keyText === undefined || await readIfPresent(certificateFile) === undefined) return undefined;
+  const certificate = await readCertificate(certificateFile);
+  const { publicKey } = await readKey(keyFile, keyText);
+  const covered = namesOf(certificate);
+  // Nothing is renewed in vain: with less than the window left of the authority itself, a new leaf ends no later.
+  const enough = Math.min(now.getTime() + renewalWindow, authority.notAfter.getTime());
+  const good = certificate.notAfter.getTime() >= enough &&
+    certificate.notBefore <= now &&
+    request.names.every((name) => covered.includes(name)) &&
+    await belongsTogether(certificate, publicKey) &&
+    await certificate.verify({ publicKey: authority.publicKey, signatureOnly: true });
+  return good ? certificate : undefined;
+}
+
+/** The authority with its private key. */
+async function readAuthority(directory: string): Promise<Issued> {
+  const keyFile = join(directory, "ca.key");
+  const certificate = await readCertificate(join(directory, "ca.crt"));
+  const text = await readIfPresent(keyFile);
+  if (text === undefined) {
+    throw new AuthorityMissing(
+      `${keyFile}: not there; without it nothing can be issued by ${certificate.subject}`,
+    );
+  }
+  const { privateKey, publicKey } = await readKey(keyFile, text);
+  if (!await belongsTogether(certificate, publicKey)) {
+    throw new BadPkiFile(
+      `${keyFile}: expected the private key of ca.crt (${certificate.subject}), got another one`,
+    );
+  }
+  return { certificate, privateKey };
+}
+
+async function readKey(file: string, text: string): Promise<CryptoKeyPair> {
+  try {
+    return await readPrivateKey(text);
+  } catch (cause) {
+    throw new BadPkiFile(`${file}: expected an ECDSA P-256 private key as PKCS#8 PEM`, { cause });
+  }
+}
+
+/** RFC 1123 section 2.1 host names, lower case; the first label may be `*` (RFC 9525 section 6.3). */
+const hostNamePattern =
+  /^(?:\*\.)?[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?)*$/;
+
+function isHostName(name: string): boolean {
+  return name.length <= 253 && hostNamePattern.test(name);
+}
+
+function checkServerName(name: string): string {
+  const lower = name.toLowerCase();
+  if (isIP(lower) === 0 && !isHostName(lower)) {
+    throw new InvalidName(`server name: expected a host name or an address, got ${JSON.stringify(name)}`);
+  }
+  return lower;
+}
