@@ -1,0 +1,120 @@
+// What a gateway is started with.
+
+import type { VerifyKey } from "../pqc/signature.ts";
+import type { Credentials } from "../tls/types.ts";
+import type { Logger } from "../log.ts";
+import type { TelemetrySource } from "./telemetry.ts";
+import type { VehicleDescription } from "./vehicle.ts";
+
+/** Options of `startVmg()`. */
+export interface VmgOptions {
+  vehicle: VehicleDescription;
+  /** Folder of this vehicle's state, e.g. `data/vmg/{VIN}`; made when it is not there. One gateway at a time uses it. */
+  directory: string;
+  /** The vehicle's certificate and key: the common name is `vehicle-{VIN}`. */
+  credentials: Credentials;
+  /** Certificates, PEM, that the server's chain must end in. */
+  trust: string;
+  /** Public keys whose signature on a package is accepted. At least one. */
+  packageKeys: readonly VerifyKey[];
+  /** Where the REST interface is. */
+  https: HttpsTarget;
+  /** Where the broker is. */
+  mqtt: MqttTarget;
+  log: Logger;
+  /** Measured values. @default no telemetry is sent */
+  telemetry?: TelemetrySource;
+  /** Starts updates itself when the server says that ECUs are outdated. @default false */
+  autoUpdate?: boolean;
+  bus?: BusSettings;
+  link?: LinkSettings;
+  update?: UpdateSettings;
+  diagnostics?: DiagnosticSettings;
+}
+
+/** The REST interface. */
+export interface HttpsTarget {
+  hostname: string;
+  port: number;
+  /** Name that the server's certificate must carry. @default hostname */
+  serverName?: string;
+}
+
+/** The MQTT broker. */
+export type MqttTarget = HttpsTarget;
+
+/** Paths to the ECUs. Times in milliseconds. */
+export interface BusSettings {
+  /** The gateway's own DoIP address as a tester. @default 0x0E00 */
+  sourceAddress?: number;
+  /** Longest TCP connect to a zonal gateway. @default 2000 */
+  connectTimeout?: number;
+  /** Tries to connect before a request fails. @default 3 */
+  connectAttempts?: number;
+  /** Wait before the second try; it doubles. @default 250 */
+  retryDelay?: number;
+  /** How long a failed zonal gateway is answered for without another try. @default 2000 */
+  downFor?: number;
+  /** How long a diagnostic session is held after the last request. @default 10000 */
+  sessionHold?: number;
+  /** Longest wait for the ECU's turn when another request to it is under way. @default 30000 */
+  turnTimeout?: number;
+  /** Requests to one zonal gateway's ECUs at once while the configuration is read. @default 4 */
+  parallelReads?: number;
+  /** Added to P2 and P2* for the way there and back. @default 1000 */
+  latency?: number;
+}
+
+/** The link to the server. Times in milliseconds. */
+export interface LinkSettings {
+  /** First upper bound of the wait before another try; it doubles. @default 1000 */
+  reconnectDelay?: number;
+  /** Largest upper bound. @default 60000 */
+  maxReconnectDelay?: number;
+  /** MQTT keep-alive in seconds. @default 30 */
+  keepalive?: number;
+  /** Longest TCP connect, TLS handshake and MQTT connect, each. @default 10000 */
+  connectTimeout?: number;
+  /** Messages sent and not yet acknowledged. @default 20 */
+  inFlight?: number;
+  /** Time between heartbeats. @default 30000 */
+  heartbeatInterval?: number;
+  /** Time between telemetry messages. @default 10000 */
+  telemetryInterval?: number;
+  /** Messages that wait at most. @default 10000 */
+  queueCount?: number;
+  /** Bytes of payload that wait at most. @default 33554432 (32 MiB) */
+  queueBytes?: number;
+  /** How long MQTT may be away before the end of an update is told over HTTPS. @default 10000 */
+  statusFallbackAfter?: number;
+  /** Longest wait for an HTTPS answer. @default 30000 */
+  requestTimeout?: number;
+}
+
+/** Updates. Times in milliseconds. */
+export interface UpdateSettings {
+  /** Largest package in bytes. @default 8589934592 (8 GiB) */
+  maxPackageSize?: number;
+  /** Bytes that stay free on the disk. @default 67108864 (64 MiB) */
+  minFreeDisk?: number;
+  /** How long a download that gets no new byte is tried again. @default 3600000 */
+  downloadPatience?: number;
+  /** First wait before a download is tried again; it doubles. @default 1000 */
+  retryDelay?: number;
+  /** Largest wait before a download is tried again. @default 60000 */
+  maxRetryDelay?: number;
+  /** Least time between two reports of progress alone. @default 1000 */
+  reportInterval?: number;
+  /** Bytes that are written to the ECUs' fingerprint identifier: who flashed. @default the gateway's id in ASCII, at most 16 bytes */
+  fingerprint?: Uint8Array;
+}
+
+/** Remote diagnosis. Times in milliseconds. */
+export interface DiagnosticSettings {
+  /** Requests under way at once. @default 16 */
+  parallel?: number;
+  /** Requests that wait at most; a further one is refused. @default 1000 */
+  waiting?: number;
+  /** Longest time from the request's arrival to its answer. @default 20000 */
+  timeout?: number;
+}

@@ -1,0 +1,90 @@
+// The vehicle as the bench describes it: who it is, which zonal gateways it has and which ECUs stand behind them.
+
+import type { FlashPlan } from "../../hardware/flash/plan.ts";
+import { ecuId, ecuType, vin, vmgId, zonalGatewayId } from "../contract/identifiers.ts";
+
+/** One zonal gateway: a DoIP entity. */
+export interface ZonalGateway {
+  readonly zonalGatewayId: string;
+  readonly hostname: string;
+  /** TCP port, 1 … 65535. */
+  readonly port: number;
+  /** The gateway's own logical address, 0x0001 … 0xFFFF. */
+  readonly logicalAddress: number;
+}
+
+/** One ECU behind a zonal gateway. */
+export interface VehicleEcu {
+  readonly ecuId: string;
+  readonly ecuType: string;
+  readonly zonalGatewayId: string;
+  /** DoIP logical address, 0x0001 … 0xFFFF. */
+  readonly logicalAddress: number;
+  /** How this ECU is flashed. */
+  readonly flashPlan: FlashPlan;
+}
+
+/** A vehicle. */
+export interface VehicleDescription {
+  readonly vin: string;
+  readonly vmgId: string;
+  readonly model: string;
+  /** Model year. */
+  readonly year: number;
+  readonly gateways: readonly ZonalGateway[];
+  readonly ecus: readonly VehicleEcu[];
+}
+
+/**
+ * Checks what the rest relies on: names, addresses, and that every ECU stands behind a gateway that is there.
+ * @throws {RangeError} quoting what does not fit
+ */
+export function checkVehicle(vehicle: VehicleDescription): void {
+  fits(vin, vehicle.vin, "vin");
+  fits(vmgId, vehicle.vmgId, "vmgId");
+  const gateways = new Set<string>();
+  for (const gateway of vehicle.gateways) {
+    const where = `gateway ${gateway.zonalGatewayId}`;
+    fits(zonalGatewayId, gateway.zonalGatewayId, "zonalGatewayId");
+    if (gateways.has(gateway.zonalGatewayId)) throw new RangeError(`${where} is described twice`);
+    gateways.add(gateway.zonalGatewayId);
+    within(gateway.port, 1, 65_535, `${where}: port`);
+    within(gateway.logicalAddress, 1, 0xffff, `${where}: logicalAddress`);
+  }
+  const ecus = new Set<string>();
+  const addresses = new Map<string, string>();
+  for (const ecu of vehicle.ecus) {
+    const where = `ECU ${ecu.ecuId}`;
+    fits(ecuId, ecu.ecuId, "ecuId");
+    fits(ecuType, ecu.ecuType, `${where}: ecuType`);
+    if (ecus.has(ecu.ecuId)) throw new RangeError(`${where} is described twice`);
+    ecus.add(ecu.ecuId);
+    if (!gateways.has(ecu.zonalGatewayId)) {
+      throw new RangeError(
+        `${where}: expected one of the gateways ${[...gateways].join(", ")}, got ${ecu.zonalGatewayId}`,
+      );
+    }
+    within(ecu.logicalAddress, 1, 0xffff, `${where}: logicalAddress`);
+    const address = `${ecu.zonalGatewayId} ${ecu.logicalAddress}`;
+    const other = addresses.get(address);
+    if (other !== undefined) {
+      throw new RangeError(`${where}: ${other} has the logical address ${ecu.logicalAddress} already`);
+    }
+    addresses.set(address, ecu.ecuId);
+  }
+}
+
+function fits(
+  rule: { safeParse(value: unknown): { success: boolean; error?: { issues: { message: string }[] } } },
+  value: string,
+  what: string,
+): void {
+  const { success, error } = rule.safeParse(value);
+  if (!success) throw new RangeError(`${what} ${JSON.stringify(value)}: ${error?.issues[0]?.message}`);
+}
+
+function within(value: number, min: number, max: number, what: string): void {
+  if (!Number.isInteger(value) || value < min || value > max) {
+    throw new RangeError(`${what}: expected a whole number from ${min} to ${max}, got ${value}`);
+  }
+}
