@@ -1,0 +1,225 @@
+// The rules that every setting must meet. The defaults stand in config/server.yaml and config/bench.yaml, once.
+
+import { z } from "zod";
+import * as id from "../contract/identifiers.ts";
+import { logLevels } from "../log.ts";
+
+const port = z.int().min(0).max(65_535);
+const seconds = z.number().positive().max(31_536_000);
+const bytes = z.int().min(1);
+const count = z.int().min(1);
+const days = z.number().positive().max(36_500);
+const hostname = z.string().min(1).max(253);
+const optionalUrl = (protocols: string[]) =>
+  z.string().refine(
+    (text) => text === "" || (URL.canParse(text) && protocols.includes(new URL(text).protocol)),
+    `must be empty or a URL that begins with ${protocols.map((protocol) => `${protocol}//`).join(" or ")}`,
+  );
+
+const rule = z.strictObject({
+  metric: z.string().regex(
+    /^[A-Za-z_][A-Za-z0-9_.]{0,63}$/,
+    "must be the name of a metric such as battery_soc",
+  ),
+  min: z.number().optional(),
+  max: z.number().optional(),
+  /** Change a second. */
+  max_rate: z.number().positive().optional(),
+  /** Standard deviations. */
+  max_deviation: z.number().positive().optional(),
+  min_samples: z.int().min(2).optional(),
+}).refine(
+  (it) => [it.min, it.max, it.max_rate, it.max_deviation].some((limit) => limit !== undefined),
+  "must have min, max, max_rate or max_deviation",
+);
+
+export const server = z.strictObject({
+  names: z.array(hostname).max(100),
+  https: z.strictObject({
+    hostname,
+    port,
+    max_body: bytes,
+    max_firmware: bytes,
+    header_timeout: seconds,
+    idle_timeout: seconds,
+    max_connections: count,
+  }),
+  mqtt: z.strictObject({ hostname, port, max_payload: bytes.max(268_435_455), max_connections: count }),
+  local: z.strictObject({ port }),
+  tls: z.strictObject({
+    profiles: z.array(z.int().min(0).max(12)).min(1).refine(
+      (list) => new Set(list).size === list.length,
+      "must name each profile once",
+    ),
+    handshake_timeout: seconds,
+  }),
+  stop_timeout: seconds,
+});
+
+/** A number that YAML gives as 0x0E01 or 3585. */
+const address16 = z.int().min(0).max(0xffff);
+const address32 = z.int().min(0).max(0xffff_ffff);
+
+const memoryRegion = z.strictObject({
+  name: z.string().min(1).max(32),
+  start: address32,
+  size: z.int().min(1).max(0x1_0000_0000),
+  sector_size: z.int().min(256).max(1_048_576),
+  /** Milliseconds that erasing one sector takes. */
+  erase_ms: z.number().min(0).max(10_000),
+  /** Microseconds that programming 256 bytes takes. */
+  program_us: z.number().min(0).max(1_000_000),
+});
+
+const hexSecret = z.string().regex(/^(?:[0-9A-Fa-f]{2})+$/, "must be hexadecimal digits, two a byte");
+
+const ecuType = z.strictObject({
+  supplier: id.label,
+  /** 2: the new image is written beside the running one; 1: in its place. */
+  banks: z.union([z.literal(1), z.literal(2)], "must be 1 or 2"),
+  memory: z.array(memoryRegion).min(1).max(16),
+  /** Longest request that the ECU takes in a download, service id and block counter included. */
+  max_block_length: z.int().min(18).max(0xf_ffff),
+  /** Milliseconds from reset to the first answer. */
+  boot_ms: z.number().min(0).max(60_000),
+  security: z.strictObject({
+    /** Odd: the sub-function that asks for the seed. */
+    level: z.int().min(1).max(0x7d).refine((value) => value % 2 === 1, "must be odd"),
+    algorithm: z.enum(["hmac-sha256", "xor"]),
+    secret: hexSecret,
+  }),
+});
+
+const ecu = z.strictObject({
+  ecu_id: id.ecuId,
+  ecu_type: id.ecuType,
+  logical_address: address16,
+  hw_version: id.hwVersion,
+  sw_version: id.reportedVersion,
+  serial_number: id.label,
+  part_number: id.label,
+  /** Diagnostic trouble codes that are stored when the bench starts: `P0562`-like codes as three bytes with their status. */
+  dtcs: z.array(z.strictObject({ code: z.int().min(0).max(0xff_ffff), status: z.int().min(0).max(0xff) }))
+    .max(255)
+    .optional(),
+});
+
+const gateway = z.strictObject({
+  zonal_gateway_id: id.zonalGatewayId,
+  logical_address: address16,
+  /** Address of the gateway. Without it, the n-th gateway has the n-th address of `bench.network`. */
+  hostname: hostname.optional(),
+  port: z.int().min(1).max(65_535).optional(),
+  ecus: z.array(ecu).max(100),
+});
+
+const vehicle = z.strictObject({
+  vin: id.vin,
+  vmg_id: id.vmgId,
+  vehicle_model: id.label.min(1),
+  vehicle_year: z.int().min(1980).max(2100),
+  gateways: z.array(gateway).min(1).max(100),
+});
+
+export const bench = z.strictObject({
+  /** Whether `serve` brings the gateways and ECUs below as a simulation. */
+  simulated: z.boolean(),
+  network: z.string().regex(
+    /^(?:\d{1,3}\.){3}\d{1,3}\/(?:[89]|1\d|2\d|30)$/,
+    "must be an IPv4 network such as 127.0.10.0/24",
+  ).refine((text) => id.ipAddress.safeParse(text.split("/")[0]).success, "must begin with an IPv4 address"),
+  timing: z.enum(["realistic", "none"]),
+  tester_address: address16,
+  ecu_types: z.record(id.ecuType, ecuType),
+  vehicles: z.array(vehicle).min(1).max(100),
+}).check((context) => {
+  const unique = (what: string, values: { value: string | number; path: PropertyKey[] }[]) => {
+    const seen = new Set<string | number>();
+    for (const { value, path } of values) {
+      if (seen.has(value)) {
+        context.issues.push({ code: "custom", input: value, path, message: `${what} ${value} stands twice` });
+      }
+      seen.add(value);
+    }
+  };
+  const { vehicles, ecu_types } = context.value;
+  unique("VIN", vehicles.map((it, v) => ({ value: it.vin, path: ["vehicles", v, "vin"] })));
+  unique("gateway id", vehicles.map((it, v) => ({ value: it.vmg_id, path: ["vehicles", v, "vmg_id"] })));
+  vehicles.forEach((it, v) => {
+    const gateways = it.gateways.map((gateway, g) => ({ gateway, path: ["vehicles", v, "gateways", g] }));
+    const ecus = gateways.flatMap(({ gateway, path }) =>
+      gateway.ecus.map((ecu, e) => ({ ecu, path: [...path, "ecus", e] }))
+    );
+    unique(
+      "zonal gateway",
+      gateways.map(({ gateway, path }) => ({
+        value: gateway.zonal_gateway_id,
+        path: [...path, "zonal_gateway_id"],
+      })),
+    );
+    unique("ECU", ecus.map(({ ecu, path }) => ({ value: ecu.ecu_id, path: [...path, "ecu_id"] })));
+    // Gateways and ECUs share one address space (ISO 13400-2 table 13), whatever connection leads to them.
+    unique("logical address", [
+      ...gateways.map(({ gateway, path }) => ({
+        value: gateway.logical_address,
+        path: [...path, "logical_address"],
+      })),
+      ...ecus.map(({ ecu, path }) => ({ value: ecu.logical_address, path: [...path, "logical_address"] })),
+    ]);
+    for (const { ecu, path } of ecus) {
+      if (Object.hasOwn(ecu_types, ecu.ecu_type)) continue;
+      context.issues.push({
+        code: "custom",
+        input: ecu.ecu_type,
+        path: [...path, "ecu_type"],
+        message: `ECU type ${ecu.ecu_type} does not stand in bench.ecu_types`,
+      });
+    }
+  });
+});
+
+export const config = z.strictObject({
+  log: z.strictObject({ level: z.enum(logLevels) }),
+  server,
+  database: z.strictObject({
+    url: optionalUrl(["postgres:", "postgresql:"]),
+    max_connections: count.max(1000),
+  }),
+  mqtt: z.strictObject({ mode: z.enum(["embedded"], 'must be "embedded"') }),
+  packages: z.strictObject({ compression_level: z.int().min(1).max(19) }),
+  updates: z.strictObject({ timeout: seconds, command_timeout: seconds }),
+  diagnostics: z.strictObject({ timeout: seconds }),
+  telemetry: z.strictObject({
+    batch_size: count.max(10_000),
+    batch_interval_ms: z.number().min(1).max(10_000),
+    rules: z.array(rule).max(1000),
+  }),
+  maintenance: z.strictObject({ interval: seconds, offline_after: seconds }),
+  retention: z.strictObject({
+    telemetry_days: days,
+    anomalies_days: days,
+    diagnostics_days: days,
+    updates_days: days,
+    vci_days: days,
+    addresses_days: days,
+    packages_days: days,
+  }),
+  vmg: z.strictObject({
+    https_url: optionalUrl(["https:"]),
+    mqtt_url: optionalUrl(["mqtts:"]),
+    heartbeat_interval: seconds,
+    telemetry_interval: seconds,
+    reconnect_min: seconds,
+    reconnect_max: seconds,
+    keepalive: seconds.max(65_535),
+    connect_timeout: seconds,
+    auto_update: z.boolean(),
+    diagnostics_timeout: seconds,
+  }),
+  bench,
+});
+
+export type Config = z.infer<typeof config>;
+export type BenchConfig = z.infer<typeof bench>;
+export type BenchVehicle = BenchConfig["vehicles"][number];
+export type BenchEcuType = z.infer<typeof ecuType>;
