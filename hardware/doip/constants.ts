@@ -1,9 +1,9 @@
 // The numbers of ISO 13400-2, each once, with its place in the 2019 edition beside it.
 
-/** UDP_DISCOVERY and TCP_DATA port (ISO 13400-2:2019, 11.2 and 9.2). */
+/** UDP_DISCOVERY and unsecured TCP_DATA port (ISO 13400-2:2019, Tables 41 and 39). */
 export const doipPort = 13400;
 
-/** TCP_DATA port over TLS (ISO 13400-2:2019, 9.2). */
+/** Secured TCP_DATA port: DoIP over TLS (Table 39). */
 export const doipTlsPort = 3496;
 
 /** Length of the generic header (Table 16). */
@@ -174,7 +174,7 @@ export const nodeTypes = { gateway: 0x00, node: 0x01 } as const;
 /** Diagnostic power mode (Table 9). */
 export const powerModes = { notReady: 0x00, ready: 0x01, notSupported: 0x02 } as const;
 
-/** Timing and communication parameters in milliseconds (ISO 13400-2:2019, Tables 12 and 15). */
+/** Timing and communication parameters of ISO 13400-2:2019, with its names; milliseconds where nothing else is said. */
 export const timing = {
   /** A_DoIP_Ctrl: how long a tester waits for a UDP or routing activation response. */
   control: 2_000,
