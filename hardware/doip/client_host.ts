@@ -94,10 +94,10 @@ export class ClientHost implements TransportHost {
   ): Promise<number> {
     const { promise, resolve, reject } = Promise.withResolvers<number>();
     const aborted = (): void => reject(signal?.reason);
-    const timer = this.clock.setTimeout(
+    const cancelTimer = this.clock.after(
+      timeout,
       () =>
         reject(new DoipConnectionError(`${this.name}: no routing activation response within ${timeout} ms`)),
-      timeout,
     );
     signal?.addEventListener("abort", aborted);
     this.#activation = (code, entityAddress) => {
@@ -145,9 +145,9 @@ export class ClientHost implements TransportHost {
     if (deadline >= this.#timerAt || deadline === Infinity) return;
     this.#cancelTimer();
     this.#timerAt = deadline;
-    this.#timer = this.clock.setTimeout(
-      () => this.#wake(),
+    this.#cancelTimer = this.clock.after(
       Math.max(0, Math.ceil(deadline - this.clock.now())),
+      () => this.#wake(),
     );
   }
 
