@@ -1,0 +1,128 @@
+// What the server is started with. Times are in milliseconds, sizes in bytes.
+
+import type { Logger } from "../log.ts";
+import type { SigningKey } from "../pqc/signature.ts";
+import type { Credentials } from "../tls/types.ts";
+import type { AnomalyRule } from "./telemetry/rules.ts";
+
+export interface HttpsOptions {
+  /** @default "0.0.0.0" */
+  hostname?: string;
+  /** 0 for any free port. @default 8443 */
+  port?: number;
+  /** Largest JSON body. @default 1048576 */
+  maxBody?: number;
+  /** Largest firmware file. @default 1099511627776 */
+  maxFirmware?: number;
+  /** Longest time from a connection's begin, or the end of the answer before, to a whole request head. @default 10000 */
+  headerTimeout?: number;
+  /** How long a connection is kept open without a request. @default 65000 */
+  idleTimeout?: number;
+  /** Longest pause within a body. @default 30000 */
+  bodyTimeout?: number;
+  /** @default 10000 */
+  maxConnections?: number;
+}
+
+export interface MqttOptions {
+  /** @default "0.0.0.0" */
+  hostname?: string;
+  /** 0 for any free port. @default 8883 */
+  port?: number;
+  /** Largest payload. @default 262144 */
+  maxPayload?: number;
+  /** @default 10000 */
+  maxConnections?: number;
+  /** Longest time from the TLS handshake to CONNECT. @default 10000 */
+  connectTimeout?: number;
+  /** Longest keep-alive that a client may ask for; longer ones, and none, are refused. 0 takes any. @default 0 */
+  maxKeepalive?: number;
+  /** Messages that wait for one client's session at most; the oldest goes first. @default 1000 */
+  maxQueued?: number;
+}
+
+export interface LocalOptions {
+  /** Port of the plain listener on 127.0.0.1; 0 for any free one. @default 8080 */
+  port?: number;
+  /** Address of the plain listener; it must be a loopback address. @default "127.0.0.1" */
+  hostname?: string;
+}
+
+export interface UpdateOptions {
+  /** How long a vehicle may be silent in mid-update before the update has failed. @default 1800000 */
+  timeout?: number;
+  /** How long a command waits for its vehicle before it has expired. @default 86400000 */
+  commandTimeout?: number;
+}
+
+export interface DiagnosticsOptions {
+  /** How long a request waits for its answer. @default 60000 */
+  timeout?: number;
+}
+
+export interface TelemetryOptions {
+  /** Messages that are stored in one transaction at most. @default 500 */
+  batchSize?: number;
+  /** How long the first message of a batch waits for others. @default 20 */
+  batchInterval?: number;
+  /** Messages that wait for the database at most; senders are held back above it. @default 20000 */
+  maxQueued?: number;
+  /** @default none */
+  rules?: readonly AnomalyRule[];
+}
+
+export interface MaintenanceOptions {
+  /** Pause between two runs. @default 10000 */
+  interval?: number;
+  /** A vehicle is offline after this much silence. @default 90000 */
+  offlineAfter?: number;
+}
+
+/** How long rows and files are kept. */
+export interface RetentionOptions {
+  /** @default 30 days */
+  telemetry?: number;
+  /** @default 90 days */
+  anomalies?: number;
+  /** @default 90 days */
+  diagnostics?: number;
+  /** @default 365 days */
+  updates?: number;
+  /** @default 90 days */
+  vci?: number;
+  /** @default 90 days */
+  addresses?: number;
+  /** Packages that no active update needs. @default 7 days */
+  packages?: number;
+}
+
+export interface ServerOptions {
+  /** Directory for everything that the server writes: `db`, `images`, `packages`, `tmp`. */
+  dataDirectory: string;
+  /** PostgreSQL at `url`, or the embedded database under the data directory where there is none. */
+  database?: { url?: string; maxConnections?: number };
+  credentials: Credentials;
+  /** Certificates, PEM, that a client's chain must end in. */
+  trust: string;
+  /** Longest TLS handshake. @default 10000 */
+  handshakeTimeout?: number;
+  /** Signs the manifests of packages. */
+  signingKey: SigningKey;
+  /** Profiles of `src/pqc` that the server accepts, the default first. @default [2] */
+  profiles?: readonly number[];
+  https?: HttpsOptions;
+  mqtt?: MqttOptions;
+  local?: LocalOptions;
+  /** @default 3 */
+  compressionLevel?: number;
+  updates?: UpdateOptions;
+  diagnostics?: DiagnosticsOptions;
+  telemetry?: TelemetryOptions;
+  maintenance?: MaintenanceOptions;
+  retention?: RetentionOptions;
+  /** Longest stop: what is still under way then is cut off. @default 5000 */
+  stopTimeout?: number;
+  log: Logger;
+  /** Ends a start that is under way. */
+  signal?: AbortSignal;
+}
