@@ -1,7 +1,14 @@
 // connect(): opens a TLS 1.3 connection, shows the own certificate and verifies the server's.
 
 import { isIP } from "node:net";
-import { checkServerIdentity, connect as connectTls, type ConnectionOptions, type TLSSocket } from "node:tls";
+import {
+  checkServerIdentity,
+  connect as connectTls,
+  type ConnectionOptions,
+  type PeerCertificate,
+  type TLSSocket,
+} from "node:tls";
+import { checkCredentials } from "./credentials.ts";
 import { HandshakeTimeout, NameMismatch, toTlsError } from "./errors.ts";
 import { checkPort, checkPositive, defaultHandshakeTimeout, describe, guard, tlsVersion } from "./native.ts";
 import type { ConnectOptions, TlsConnection } from "./types.ts";
@@ -21,6 +28,7 @@ export async function connect(options: ConnectOptions): Promise<TlsConnection> {
   checkPort(port, 1);
   checkPositive("timeout", timeout);
   signal?.throwIfAborted();
+  checkCredentials(credentials, trust);
   const where = `TLS connection to ${hostname}:${port}`;
 
   // The stack's published types leave out allowHalfOpen, which it takes as net.connect() does.
@@ -35,7 +43,7 @@ export async function connect(options: ConnectOptions): Promise<TlsConnection> {
     allowHalfOpen: true,
     // RFC 6066 section 3: an address is no server name.
     ...(isIP(serverName) === 0 ? { servername: serverName } : {}),
-    checkServerIdentity: (_host, certificate) => checkServerIdentity(serverName, certificate),
+    checkServerIdentity: (_host, certificate) => nameMismatch(serverName, certificate),
   };
   let socket: TLSSocket;
   try {
@@ -57,7 +65,7 @@ export async function connect(options: ConnectOptions): Promise<TlsConnection> {
   try {
     await promise;
     socket.setNoDelay(true);
-    const mismatch = checkServerIdentity(serverName, socket.getPeerCertificate());
+    const mismatch = nameMismatch(serverName, socket.getPeerCertificate());
     if (mismatch !== undefined) {
       throw new NameMismatch(`${where}: ${mismatch.message}`, { cause: mismatch, alert: "bad_certificate" });
     }
@@ -70,4 +78,14 @@ export async function connect(options: ConnectOptions): Promise<TlsConnection> {
     signal?.removeEventListener("abort", aborted);
     socket.off("secureConnect", resolve).off("error", failed).off("close", closed);
   }
+}
+
+/** Why the certificate is not for that name, if it is not. The common name is no place for one (RFC 9525 section 2). */
+function nameMismatch(serverName: string, certificate: PeerCertificate): Error | undefined {
+  if (!/(?:^|, )(?:DNS|IP Address):/.test(certificate.subjectaltname ?? "")) {
+    return new NameMismatch(`expected a certificate for ${serverName}, got one without a name or address`, {
+      alert: "bad_certificate",
+    });
+  }
+  return checkServerIdentity(serverName, certificate);
 }

@@ -18,6 +18,11 @@ export class TlsError extends Error {
   }
 }
 
+/** The own certificate chain, private key or trusted certificates cannot be used. */
+export class BadCredentials extends TlsError {
+  override name = "BadCredentials";
+}
+
 /** The client showed no certificate. */
 export class CertificateRequired extends TlsError {
   override name = "CertificateRequired";
@@ -48,7 +53,7 @@ export class WrongKeyUsage extends TlsError {
   override name = "WrongKeyUsage";
 }
 
-/** The certificate was refused for another reason, or cannot be read. */
+/** The certificate was refused for another reason, for one that the stack does not tell, or cannot be read. */
 export class BadCertificate extends TlsError {
   override name = "BadCertificate";
 }
@@ -100,7 +105,6 @@ const alertClasses: Readonly<Record<string, TlsErrorClass>> = {
   unknown_ca: UnknownIssuer,
   access_denied: BadCertificate,
   decode_error: ProtocolViolation,
-  decrypt_error: ProtocolViolation,
   protocol_version: ProtocolVersion,
   insufficient_security: NoCommonParameters,
   unrecognized_name: NameMismatch,
@@ -123,7 +127,6 @@ const codeClasses: Readonly<Record<string, { type: TlsErrorClass; alert?: string
   SELF_SIGNED_CERT_IN_CHAIN: { type: UnknownIssuer, alert: "unknown_ca" },
   UNABLE_TO_GET_ISSUER_CERT: { type: UnknownIssuer, alert: "unknown_ca" },
   UNABLE_TO_GET_ISSUER_CERT_LOCALLY: { type: UnknownIssuer, alert: "unknown_ca" },
-  UNABLE_TO_VERIFY_LEAF_SIGNATURE: { type: UnknownIssuer, alert: "unknown_ca" },
   CERT_SIGNATURE_FAILURE: { type: BadCertificate, alert: "bad_certificate" },
   INVALID_PURPOSE: { type: WrongKeyUsage, alert: "unsupported_certificate" },
   ERR_TLS_CERT_ALTNAME_INVALID: { type: NameMismatch, alert: "bad_certificate" },
@@ -185,6 +188,13 @@ export function toTlsError(error: unknown, where: string): TlsError {
     });
   }
   const code = codeOf(error);
+  if (code === "UNABLE_TO_VERIFY_LEAF_SIGNATURE") {
+    return new BadCertificate(
+      `${where}: the peer's certificate was refused (ended, not yet valid, not made for its role or wrongly signed: ` +
+        "the stack does not tell which)",
+      { cause: error, alert: "bad_certificate" },
+    );
+  }
   const known = code === undefined ? undefined : codeClasses[code];
   if (known !== undefined) {
     return new known.type(`${where}: ${said} (${code})`, { cause: error, alert: known.alert });

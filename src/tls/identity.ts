@@ -3,7 +3,14 @@
 import "reflect-metadata";
 import { createHash } from "node:crypto";
 import { ExtendedKeyUsageExtension, X509Certificate } from "@peculiar/x509";
-import { BadCertificate, WrongKeyUsage } from "./errors.ts";
+import {
+  BadCertificate,
+  CertificateExpired,
+  CertificateNotYetValid,
+  type TlsError,
+  UnknownIssuer,
+  WrongKeyUsage,
+} from "./errors.ts";
 import type { PeerIdentity } from "./types.ts";
 
 /** Key purposes of RFC 5280 section 4.2.1.12. */
@@ -27,6 +34,18 @@ function parse(der: Uint8Array): X509Certificate {
   }
 }
 
+/** Why the certificate may not be shown in that role, if it may not. */
+function wrongUsage(certificate: X509Certificate, role: Role): WrongKeyUsage | undefined {
+  const usage = certificate.getExtension(ExtendedKeyUsageExtension);
+  const purpose = keyPurposes[role];
+  if (usage === null || usage.usages.map(String).includes(purpose.oid)) return undefined;
+  return new WrongKeyUsage(
+    `the certificate of ${certificate.subject} was shown as a ${role}'s, but its extended key usage is ` +
+      `[${usage.usages.join(", ")}] without ${purpose.name} (${purpose.oid})`,
+    { alert: "unsupported_certificate" },
+  );
+}
+
 /**
  * Who a certificate names.
  *
@@ -38,23 +57,43 @@ function parse(der: Uint8Array): X509Certificate {
  */
 export function identify(der: Uint8Array, role: Role): PeerIdentity {
   const certificate = parse(der);
-  const commonName = certificate.subjectName.getField("CN")[0] ?? "";
-  const usage = certificate.getExtension(ExtendedKeyUsageExtension);
-  const purpose = keyPurposes[role];
-  if (usage !== null && !usage.usages.map(String).includes(purpose.oid)) {
-    throw new WrongKeyUsage(
-      `the certificate of ${
-        JSON.stringify(commonName)
-      } was shown as a ${role}'s, but its extended key usage is ` +
-        `[${usage.usages.join(", ")}] without ${purpose.name} (${purpose.oid})`,
-      { alert: "unsupported_certificate" },
-    );
-  }
+  const wrong = wrongUsage(certificate, role);
+  if (wrong !== undefined) throw wrong;
   return {
-    commonName,
+    commonName: certificate.subjectName.getField("CN")[0] ?? "",
     organizationalUnits: certificate.subjectName.getField("OU"),
     fingerprint: createHash("sha256").update(der).digest("hex"),
     serialNumber: certificate.serialNumber.toLowerCase(),
     notAfter: certificate.notAfter,
   };
+}
+
+/**
+ * Why a certificate was refused, where the stack only says that it was.
+ *
+ * @param der The refused leaf certificate, DER.
+ * @param role What it was shown as.
+ * @param cause What the stack said.
+ * @param now The time that validity is judged by.
+ */
+export function explainRefusal(der: Uint8Array, role: Role, cause: unknown, now: Date): TlsError {
+  const certificate = parse(der);
+  const { subject, issuer, notBefore, notAfter } = certificate;
+  if (now > notAfter) {
+    return new CertificateExpired(`the certificate of ${subject} ended at ${notAfter.toISOString()}`, {
+      cause,
+      alert: "certificate_expired",
+    });
+  }
+  if (now < notBefore) {
+    return new CertificateNotYetValid(`the certificate of ${subject} begins at ${notBefore.toISOString()}`, {
+      cause,
+      alert: "bad_certificate",
+    });
+  }
+  return wrongUsage(certificate, role) ??
+    new UnknownIssuer(`the certificate of ${subject}, issued by ${issuer}, does not end in a trusted one`, {
+      cause,
+      alert: "unknown_ca",
+    });
 }

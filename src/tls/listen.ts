@@ -1,24 +1,20 @@
 // listen(): accepts TLS 1.3 connections whose clients show a certificate that ends in the trusted ones.
 
-import { createServer as createTcpServer, type Socket } from "node:net";
-import { createServer as createTlsServer, type TLSSocket } from "node:tls";
-import { BadCertificate, TooManyConnections, toTlsError } from "./errors.ts";
-import { checkPort, checkPositive, defaultHandshakeTimeout, describe, guard, tlsVersion } from "./native.ts";
+import { createServer, type Socket } from "node:net";
+import { createSecureContext, TLSSocket, type TLSSocketOptions } from "node:tls";
+import { checkCredentials } from "./credentials.ts";
+import { ConnectionFailed, HandshakeTimeout, TlsError, TooManyConnections, toTlsError } from "./errors.ts";
+import { explainRefusal } from "./identity.ts";
+import {
+  checkPort,
+  checkPositive,
+  defaultHandshakeTimeout,
+  describe,
+  guard,
+  peerCertificate,
+  tlsVersion,
+} from "./native.ts";
 import type { ListenOptions, TlsListener } from "./types.ts";
-
-/** Where a socket came from, noted while the stack still knows it. */
-interface Origin {
-  readonly address: string;
-  readonly port: number;
-}
-
-/** Codes of a verification that failed after the handshake, as the stack leaves them on the socket. */
-function verificationFailure(socket: TLSSocket): Error | undefined {
-  const code: unknown = socket.authorizationError;
-  if (code === null || code === undefined) return undefined;
-  const text = code instanceof Error ? code.message : String(code);
-  return Object.assign(new Error(`the client's certificate was refused: ${text}`), { code: text });
-}
 
 /**
  * Listens for mutual TLS 1.3.
@@ -28,7 +24,8 @@ function verificationFailure(socket: TLSSocket): Error | undefined {
  * throws closes that connection and goes to `onRefused` too.
  *
  * @throws {RangeError} when an option is out of range.
- * @throws {TlsError} when the address cannot be bound or the credentials cannot be used.
+ * @throws {BadCredentials} when the credentials or the trusted certificates cannot be used.
+ * @throws {TlsError} when the address cannot be bound.
  */
 export async function listen(options: ListenOptions): Promise<TlsListener> {
   const { hostname, port, credentials, trust, onConnection } = options;
@@ -36,89 +33,124 @@ export async function listen(options: ListenOptions): Promise<TlsListener> {
   checkPort(port, 0);
   checkPositive("handshakeTimeout", handshakeTimeout);
   checkPositive("maxConnections", maxConnections);
-  const here = `TLS connection to ${hostname}`;
+  checkCredentials(credentials, trust);
 
-  /** Every accepted socket until it closes; true once its handshake is complete. */
-  const sockets = new Map<Socket, boolean>();
-  const origins = new WeakMap<object, Origin>();
-
-  const refused = (error: unknown, origin: Origin | undefined) => {
-    const from = origin === undefined ? "an unknown address" : `${origin.address}:${origin.port}`;
-    options.onRefused?.(toTlsError(error, `${here} from ${from}`), origin?.address ?? "unknown");
-  };
-
-  let tls;
-  try {
-    tls = createTlsServer({
+  const settings: TLSSocketOptions & { allowHalfOpen: boolean } = {
+    isServer: true,
+    secureContext: createSecureContext({
       cert: credentials.certificateChain,
       key: credentials.privateKey,
       ca: trust,
-      requestCert: true,
-      rejectUnauthorized: true,
       minVersion: tlsVersion,
-      handshakeTimeout,
-      allowHalfOpen: true,
-    });
-  } catch (error) {
-    throw toTlsError(error, `listen on ${hostname}:${port}`);
-  }
+    }),
+    requestCert: true,
+    rejectUnauthorized: true,
+    allowHalfOpen: true,
+  };
+  /** Every accepted socket until it closes; those whose handshake is under way with the way to end it. */
+  const sockets = new Map<Socket, ((error: TlsError) => void) | undefined>();
 
-  tls.on("secureConnection", (socket: TLSSocket) => {
-    guard(socket);
-    const origin = { address: socket.remoteAddress ?? "unknown", port: socket.remotePort ?? 0 };
-    try {
-      if (!socket.authorized) {
-        throw verificationFailure(socket) ??
-          new BadCertificate("the stack did not verify the client's certificate");
-      }
-      const raw: unknown = Reflect.get(socket, "_parent");
-      for (const known of sockets.keys()) if (known === raw) sockets.set(known, true);
-      onConnection(describe(socket, "client"));
-    } catch (error) {
-      socket.destroy();
-      refused(error, origin);
-    }
-  });
-  tls.on("tlsClientError", (error: Error, socket: TLSSocket) => {
-    guard(socket);
-    // The stack forgets the address once the socket is closed; the socket below it is the way to our own note.
-    const raw: unknown = Reflect.get(socket, "_parent");
-    const origin = typeof raw === "object" && raw !== null ? origins.get(raw) : undefined;
-    // The stack reports a failed verification as a hang-up of its own and leaves the reason on the socket.
-    refused(verificationFailure(socket) ?? error, origin);
-    socket.destroy();
-  });
-
-  const tcp = createTcpServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
-    const origin = { address: socket.remoteAddress ?? "unknown", port: socket.remotePort ?? 0 };
+  const accept = (raw: Socket) => {
+    const address = raw.remoteAddress ?? "unknown";
+    const from = `TLS connection from ${address}:${raw.remotePort ?? "unknown"}`;
     if (sockets.size >= maxConnections) {
-      socket.on("error", () => {}); // It is being closed anyway.
-      socket.destroy();
-      refused(new TooManyConnections(`${here}: there are ${maxConnections} already`), origin);
+      raw.on("error", () => {}); // It is being closed anyway.
+      raw.destroy();
+      options.onRefused?.(new TooManyConnections(`${from}: there are ${maxConnections} already`), address);
       return;
     }
-    origins.set(socket, origin);
-    sockets.set(socket, false);
-    socket.once("close", () => sockets.delete(socket));
-    tls.emit("connection", socket);
-  });
 
-  await new Promise<void>((resolve, reject) => {
-    tcp.once("error", (error) => reject(toTlsError(error, `listen on ${hostname}:${port}`)));
-    tcp.listen({ host: hostname, port }, resolve);
-  });
-  const bound = tcp.address();
-  if (bound === null || typeof bound === "string") {
-    throw new TypeError(`no address after binding ${hostname}:${port}`);
-  }
+    const socket = new TLSSocket(raw, settings);
+    guard(socket);
+    const refuse = (error: unknown) => {
+      if (!settle()) return;
+      socket.destroy();
+      raw.destroy();
+      options.onRefused?.(toTlsError(error, from), address);
+    };
+    const closed = () => refuse(new ConnectionFailed(`${from}: closed before the handshake was complete`));
+    const timer = setTimeout(() => {
+      refuse(new HandshakeTimeout(`${from}: no handshake within ${handshakeTimeout} ms`));
+    }, handshakeTimeout);
+    /** The handshake has ended in one way or another; false when it had already. */
+    const settle = () => {
+      if (sockets.get(raw) === undefined) return false;
+      sockets.set(raw, undefined);
+      clearTimeout(timer);
+      return true;
+    };
+    sockets.set(raw, refuse);
+    raw.once("close", () => {
+      closed();
+      sockets.delete(raw);
+    });
+    socket.once("close", closed).once("error", refuse);
+    socket.once("secure", () => {
+      if (sockets.get(raw) === undefined) return;
+      try {
+        const refusal = verificationFailure(socket);
+        if (refusal !== undefined) throw refusal;
+        const connection = describe(socket, "client");
+        settle();
+        onConnection(connection);
+      } catch (error) {
+        // An error of onConnection comes after the handshake was settled: it is reported all the same.
+        if (sockets.get(raw) !== undefined) return refuse(error);
+        socket.destroy();
+        options.onRefused?.(toTlsError(error, from), address);
+      }
+    });
+  };
+
+  const server = createServer({ allowHalfOpen: true, noDelay: true }, accept);
+  const bound = await bind(server, hostname, port);
 
   return {
     hostname: bound.address,
     port: bound.port,
     close() {
-      tcp.close();
-      for (const [socket, established] of sockets) if (!established) socket.destroy();
+      server.close();
+      for (const refuse of sockets.values()) refuse?.(new ConnectionFailed("the listener was closed"));
       return Promise.resolve();
     },
   };
+}
+
+function bind(
+  server: ReturnType<typeof createServer>,
+  hostname: string,
+  port: number,
+): Promise<{ address: string; port: number }> {
+  return new Promise((resolve, reject) => {
+    server.once("error", (error) => reject(toTlsError(error, `listen on ${hostname}:${port}`)));
+    server.listen({ host: hostname, port }, () => {
+      const bound = server.address();
+      if (bound === null || typeof bound === "string") {
+        reject(new TlsError(`listen on ${hostname}:${port}: no address`));
+      } else resolve(bound);
+    });
+  });
+}
+
+/**
+ * Why the client's certificate was refused, if it was. The stack completes the handshake first and judges the chain
+ * afterwards, and only its handle tells the verdict while the certificate can still be read: a stack whose handle tells
+ * none is taken to have refused.
+ */
+function verificationFailure(socket: TLSSocket): TlsError | undefined {
+  const handle: unknown = Reflect.get(socket, "_handle");
+  const verifyError: unknown = typeof handle === "object" && handle !== null
+    ? Reflect.get(handle, "verifyError")
+    : undefined;
+  if (typeof verifyError !== "function") {
+    return new TlsError("the stack does not say whether it verified the client");
+  }
+  // A code such as CERT_HAS_EXPIRED; nothing or an empty text when the chain is good.
+  const code: unknown = Reflect.apply(verifyError, handle, []);
+  if (code === "" || code === null || code === undefined) return undefined;
+  const cause = Object.assign(new Error(`the stack refused it with ${code}`), { code });
+  const der = peerCertificate(socket);
+  return der === undefined
+    ? toTlsError(cause, "the client's certificate")
+    : explainRefusal(der, "client", cause, new Date());
 }

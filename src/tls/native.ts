@@ -23,6 +23,12 @@ function negotiated(socket: TLSSocket): Negotiated {
   };
 }
 
+/** The peer's leaf certificate, DER; undefined when the stack has none. */
+export function peerCertificate(socket: TLSSocket): Uint8Array | undefined {
+  const der: unknown = socket.getPeerCertificate()?.raw;
+  return der instanceof Uint8Array ? der : undefined;
+}
+
 /**
  * The connection as the rest of the product sees it.
  *
@@ -31,8 +37,8 @@ function negotiated(socket: TLSSocket): Negotiated {
  * @throws {WrongKeyUsage} when the peer's certificate is not made for its role.
  */
 export function describe(socket: TLSSocket, peerRole: Role): TlsConnection {
-  const der: unknown = socket.getPeerCertificate()?.raw;
-  if (!(der instanceof Uint8Array)) {
+  const der = peerCertificate(socket);
+  if (der === undefined) {
     throw new BadCertificate("the stack completed the handshake but shows no certificate of the peer", {
       alert: "bad_certificate",
     });
