@@ -1,0 +1,5 @@
+// The migrations in their order. They are modules and not .sql files so that a bundled or compiled program carries them.
+import type { Migration } from "../migrate.ts";
+import { base } from "./0001_base.ts";
+
+export const migrations: readonly Migration[] = [base];

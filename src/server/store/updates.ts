@@ -1,0 +1,364 @@
+// Updates of vehicles: one active a vehicle, guarded transitions, each ECU's progress.
+import type { Context } from "./context.ts";
+import { atomically, json } from "./database.ts";
+import type { Sql } from "./database.ts";
+import { ConflictError, InvalidArgumentError, NotFoundError } from "./errors.ts";
+import { isUuid, requireCount, selectPage, Where } from "./page.ts";
+import type { Page, PageRequest } from "./page.ts";
+
+/**
+ * The stages in their order. A report moves an update forward only; the last three end it, and nothing follows them.
+ * Further stages go in where they belong.
+ */
+const STAGES = {
+  pending: { rank: 0, final: false },
+  accepted: { rank: 1, final: false },
+  downloading: { rank: 2, final: false },
+  verifying: { rank: 3, final: false },
+  installing: { rank: 4, final: false },
+  completed: { rank: 5, final: true },
+  failed: { rank: 5, final: true },
+  cancelled: { rank: 5, final: true },
+} as const;
+
+export type UpdateStatus = keyof typeof STAGES;
+export type EcuUpdateStatus = "pending" | "installing" | "completed" | "failed" | "cancelled";
+
+/** What one ECU is to get. */
+export interface UpdateEcuInput {
+  ecuId: string;
+  zonalGatewayId?: string | null;
+  imageId?: string | null;
+  fromVersion?: string | null;
+  toVersion?: string | null;
+}
+
+export interface UpdateInput {
+  vin: string;
+  initiator: "operator" | "vehicle";
+  packageId?: string | null;
+  /** What was asked for; null for every outdated ECU. @default null */
+  requestedEcus?: readonly string[] | null;
+  ecus: readonly UpdateEcuInput[];
+}
+
+export interface UpdateEcu {
+  ecuId: string;
+  zonalGatewayId: string | null;
+  imageId: string | null;
+  fromVersion: string | null;
+  toVersion: string | null;
+  status: EcuUpdateStatus;
+  progress: number;
+  step: string | null;
+  error: string | null;
+  updated: Date;
+}
+
+export interface Update {
+  updateId: string;
+  vin: string;
+  initiator: "operator" | "vehicle";
+  packageId: string | null;
+  requestedEcus: string[] | null;
+  status: UpdateStatus;
+  progress: number;
+  error: string | null;
+  created: Date;
+  /** When the vehicle last reported, by the server's clock. */
+  lastReport: Date | null;
+  ended: Date | null;
+  cancelRequested: Date | null;
+}
+
+export interface UpdateWithEcus extends Update {
+  /** By ecu_id. */
+  ecus: UpdateEcu[];
+}
+
+export interface EcuProgress {
+  ecuId: string;
+  status: EcuUpdateStatus;
+  progress: number;
+  step?: string | null;
+  error?: string | null;
+}
+
+export interface UpdateReport {
+  updateId: string;
+  /** Of the vehicle that reports: another vehicle's update is not found. */
+  vin: string;
+  status: UpdateStatus;
+  progress: number;
+  error?: string | null;
+  ecus?: readonly EcuProgress[];
+}
+
+/**
+ * What a report did. `applied`: stored, forward or in the same stage; `behind`: older than what is known (a sign of life, its
+ * ECU rows still count where they are ahead); `ended`: the update had ended, nothing changed; `unknown`: this vehicle has no
+ * such update.
+ */
+export type ReportOutcome =
+  | { outcome: "applied" | "behind" | "ended"; update: Update; before: UpdateStatus }
+  | { outcome: "unknown" };
+
+export interface UpdateFilter extends PageRequest {
+  vin?: string;
+  status?: UpdateStatus;
+  /** True: only those that have not ended. */
+  active?: boolean;
+}
+
+const COLUMNS =
+  `update_id, vin, initiator, package_id, requested_ecus, status, progress, error, created, last_report, ended,
+  cancel_requested`;
+const ECU =
+  `ecu_id, zonal_gateway_id, image_id, from_version, to_version, status, progress, step, error, updated`;
+
+/** The rank of an ECU's status, for SQL. */
+const ecuRank = (column: string) =>
+  `case ${column} when 'pending' then 0 when 'installing' then 1 else 2 end`;
+
+/** Whether nothing comes after this status. */
+export function isFinal(status: UpdateStatus): boolean {
+  return STAGES[status].final;
+}
+
+export class Updates {
+  constructor(private readonly context: Context) {}
+
+  /**
+   * Enters an update as "pending".
+   * @throws ConflictError when the vehicle has one that has not ended (`existing` is its update_id)
+   * @throws NotFoundError when the vehicle is unknown
+   */
+  async create(input: UpdateInput): Promise<UpdateWithEcus> {
+    const updateId = this.context.newId();
+    const now = this.context.now();
+    return await atomically(this.context.sql, async (tx) => {
+      const [update] = await tx.query<Update>(
+        `insert into updates (update_id, vin, initiator, package_id, requested_ecus, status, created)
+         select $1, vin, $3, $4, $5, 'pending', $6 from vehicles where vin = $2
+         on conflict (vin) where ended is null do nothing returning ${COLUMNS}`,
+        [
+          updateId,
+          input.vin,
+          input.initiator,
+          input.packageId ?? null,
+          input.requestedEcus ? json(input.requestedEcus) : null,
+          now,
+        ],
+      );
+      if (update === undefined) {
+        const active = await this.#active(tx, input.vin);
+        if (active === null) throw new NotFoundError("vehicle", input.vin);
+        throw new ConflictError(
+          `vehicle ${input.vin} has an update under way (${active.status})`,
+          active.updateId,
+        );
+      }
+      const ecus = await tx.query<UpdateEcu>(
+        `insert into update_ecus (update_id, ecu_id, zonal_gateway_id, image_id, from_version, to_version, status, updated)
+         select $1, t.*, 'pending', $3 from jsonb_to_recordset($2::jsonb) as t(ecu_id text, zonal_gateway_id text,
+           image_id uuid, from_version text, to_version text)
+         returning ${ECU}`,
+        [
+          updateId,
+          json(input.ecus.map((ecu) => ({
+            ecu_id: ecu.ecuId,
+            zonal_gateway_id: ecu.zonalGatewayId,
+            image_id: ecu.imageId,
+            from_version: ecu.fromVersion,
+            to_version: ecu.toVersion,
+          }))),
+          now,
+        ],
+      );
+      return { ...update, ecus: ecus.sort((a, b) => a.ecuId < b.ecuId ? -1 : 1) };
+    });
+  }
+
+  async find(updateId: string): Promise<UpdateWithEcus | null> {
+    if (!isUuid(updateId)) return null;
+    const [update] = await this.context.sql.query<Update>(
+      `select ${COLUMNS} from updates where update_id = $1`,
+      [
+        updateId,
+      ],
+    );
+    if (update === undefined) return null;
+    const ecus = await this.ecus([updateId]);
+    return { ...update, ecus: ecus.get(update.updateId) ?? [] };
+  }
+
+  /** The vehicle's update that has not ended. */
+  async active(vin: string): Promise<Update | null> {
+    return await this.#active(this.context.sql, vin);
+  }
+
+  /** Newest first, without their ECUs (see `ecus`). */
+  async list(filter: UpdateFilter = {}): Promise<Page<Update>> {
+    const where = new Where().and("vin = ?", filter.vin).and("status = ?", filter.status)
+      .and("(ended is null) = ?", filter.active);
+    return await selectPage(
+      this.context.sql,
+      { columns: COLUMNS, from: "updates", where, order: "seq desc" },
+      filter,
+    );
+  }
+
+  /** The ECUs of these updates, by ecu_id. */
+  async ecus(updateIds: readonly string[]): Promise<Map<string, UpdateEcu[]>> {
+    const rows = await this.context.sql.query<UpdateEcu & { updateId: string }>(
+      `select update_id, ${ECU} from update_ecus
+       where update_id in (select jsonb_array_elements_text($1::jsonb)::uuid) order by ecu_id`,
+      [json(updateIds)],
+    );
+    const ecus = new Map<string, UpdateEcu[]>(updateIds.map((id) => [id, []]));
+    for (const { updateId, ...ecu } of rows) ecus.get(updateId)?.push(ecu);
+    return ecus;
+  }
+
+  /** Names the package of an update that has not ended. @throws NotFoundError */
+  async setPackage(updateId: string, packageId: string): Promise<Update> {
+    const [update] = await this.context.sql.query<Update>(
+      `update updates set package_id = $2 where update_id = $1 and ended is null returning ${COLUMNS}`,
+      [updateId, packageId],
+    );
+    if (update === undefined) throw new NotFoundError("active update", updateId);
+    return update;
+  }
+
+  /**
+   * Takes a vehicle's report. The stage only moves forward, within a stage the progress only grows, and what has ended stays
+   * as it ended. An ECU that the update does not name is not entered.
+   * @throws InvalidArgumentError when a progress is not from 0 to 100
+   */
+  async report(report: UpdateReport): Promise<ReportOutcome> {
+    checkProgress("progress", report.progress);
+    for (const ecu of report.ecus ?? []) checkProgress(`progress of ${ecu.ecuId}`, ecu.progress);
+    if (!isUuid(report.updateId)) return { outcome: "unknown" };
+    const now = this.context.now();
+    return await atomically(this.context.sql, async (tx): Promise<ReportOutcome> => {
+      const [before] = await tx.query<Update>(
+        `select ${COLUMNS} from updates where update_id = $1 and vin = $2 for update`,
+        [report.updateId, report.vin],
+      );
+      if (before === undefined) return { outcome: "unknown" };
+      if (before.ended !== null) return { outcome: "ended", update: before, before: before.status };
+      await this.#reportEcus(tx, report, now);
+      const behind = STAGES[report.status].rank < STAGES[before.status].rank;
+      const update = behind
+        ? await this.#set(tx, report.updateId, "last_report = $2", [now])
+        : await this.#set(
+          tx,
+          report.updateId,
+          `last_report = $2, status = $3, error = coalesce($5, error), ended = case when $6 then $2 end,
+           progress = case when status = $3 then greatest(progress, $4) else $4 end`,
+          [now, report.status, report.progress, report.error ?? null, isFinal(report.status)],
+        );
+      return { outcome: behind ? "behind" : "applied", update, before: before.status };
+    });
+  }
+
+  /** Ends an update from the server's side. False when it had ended before or is unknown. */
+  async end(updateId: string, status: "failed" | "cancelled", error: string): Promise<boolean> {
+    if (!isUuid(updateId)) return false;
+    const rows = await this.context.sql.query(
+      "update updates set status = $2, error = $3, ended = $4 where update_id = $1 and ended is null returning seq",
+      [updateId, status, error, this.context.now()],
+    );
+    return rows.length > 0;
+  }
+
+  /**
+   * Notes that the update shall be cancelled. The vehicle ends it with its report; `ended` says that it was over already.
+   * @throws NotFoundError
+   */
+  async requestCancel(updateId: string): Promise<{ outcome: "requested" | "ended"; update: Update }> {
+    if (!isUuid(updateId)) throw new NotFoundError("update", updateId);
+    const [requested] = await this.context.sql.query<Update>(
+      `update updates set cancel_requested = coalesce(cancel_requested, $2)
+       where update_id = $1 and ended is null returning ${COLUMNS}`,
+      [updateId, this.context.now()],
+    );
+    if (requested) return { outcome: "requested", update: requested };
+    const [update] = await this.context.sql.query<Update>(
+      `select ${COLUMNS} from updates where update_id = $1`,
+      [
+        updateId,
+      ],
+    );
+    if (update === undefined) throw new NotFoundError("update", updateId);
+    return { outcome: "ended", update };
+  }
+
+  /** Fails those that no vehicle reported on for `silentFor` ms (at most 1000 a call), and gives them. */
+  async failSilent(silentFor: number): Promise<Update[]> {
+    const now = this.context.now();
+    const seconds = requireCount("silentFor", silentFor) / 1000;
+    return await this.context.sql.query<Update>(
+      `update updates set status = 'failed', ended = $2, error = 'no report for ' || $3 || ' s, last stage ' || status
+       where update_id in (
+         select update_id from updates where ended is null and coalesce(last_report, created) < $1
+         order by seq limit 1000 for update skip locked
+       ) returning ${COLUMNS}`,
+      [new Date(now.getTime() - silentFor), now, String(seconds)],
+    );
+  }
+
+  async #active(sql: Sql, vin: string): Promise<Update | null> {
+    const [update] = await sql.query<Update>(
+      `select ${COLUMNS} from updates where vin = $1 and ended is null`,
+      [vin],
+    );
+    return update ?? null;
+  }
+
+  async #set(
+    tx: Sql,
+    updateId: string,
+    assignments: string,
+    params: (string | number | boolean | Date | null)[],
+  ): Promise<Update> {
+    const [update] = await tx.query<Update>(
+      `update updates set ${assignments} where update_id = $1 returning ${COLUMNS}`,
+      [updateId, ...params],
+    );
+    return update;
+  }
+
+  async #reportEcus(tx: Sql, report: UpdateReport, now: Date): Promise<void> {
+    if (report.ecus === undefined || report.ecus.length === 0) return;
+    await tx.query(
+      `update update_ecus e set status = t.status, step = coalesce(t.step, e.step), error = coalesce(t.error, e.error),
+         updated = $3,
+         progress = case when e.status = t.status then greatest(e.progress, t.progress) else t.progress end
+       from (
+         select distinct on (ecu_id) * from jsonb_to_recordset($2::jsonb) as r(ecu_id text, status text,
+           progress double precision, step text, error text)
+         order by ecu_id, ${ecuRank("r.status")} desc, progress desc
+       ) t
+       where e.update_id = $1 and e.ecu_id = t.ecu_id
+         and e.status not in ('completed', 'failed', 'cancelled') and ${ecuRank("t.status")} >= ${
+        ecuRank("e.status")
+      }`,
+      [
+        report.updateId,
+        json(report.ecus.map((ecu) => ({
+          ecu_id: ecu.ecuId,
+          status: ecu.status,
+          progress: ecu.progress,
+          step: ecu.step,
+          error: ecu.error,
+        }))),
+        now,
+      ],
+    );
+  }
+}
+
+function checkProgress(argument: string, progress: number): void {
+  if (!(progress >= 0 && progress <= 100)) throw new InvalidArgumentError(argument, "0 to 100", progress);
+}
