@@ -1,0 +1,140 @@
+// The one DoIP connection to a zonal gateway: opened when it is needed, kept, opened anew after it was lost.
+
+import { DoipConnection, type DoipConnectOptions } from "../../../hardware/doip/client.ts";
+import { describeError, type Logger } from "../../log.ts";
+import { GatewayUnreachableError } from "../errors.ts";
+import type { ZonalGateway } from "../vehicle.ts";
+import { delay, orAborted } from "../wait.ts";
+
+/** Options of {@link GatewayPath}. Times in milliseconds. */
+export interface GatewayPathOptions {
+  sourceAddress: number;
+  connectTimeout: number;
+  /** Tries before a request fails. */
+  connectAttempts: number;
+  /** Wait before the second try; it doubles. */
+  retryDelay: number;
+  /** How long a failure is answered for without another try. */
+  downFor: number;
+  log: Logger;
+}
+
+/** The way to one zonal gateway. */
+export class GatewayPath {
+  readonly gateway: ZonalGateway;
+  readonly #options: GatewayPathOptions;
+  readonly #log: Logger;
+  readonly #ended = new AbortController();
+  #connection: DoipConnection | undefined;
+  #connecting: Promise<DoipConnection> | undefined;
+  #down: { until: number; error: GatewayUnreachableError } | undefined;
+
+  constructor(gateway: ZonalGateway, options: GatewayPathOptions) {
+    this.gateway = gateway;
+    this.#options = options;
+    this.#log = options.log;
+  }
+
+  /**
+   * The connection, opened if there is none. Callers that come together share one try.
+   * @throws {GatewayUnreachableError} when no try succeeded, or the last one failed a moment ago
+   */
+  open(signal?: AbortSignal): Promise<DoipConnection> {
+    if (this.#connection !== undefined) return Promise.resolve(this.#connection);
+    if (this.#connecting === undefined) {
+      // Ten ECUs behind a dead gateway must not each wait for it.
+      if (this.#down !== undefined && Date.now() < this.#down.until) return Promise.reject(this.#down.error);
+      this.#connecting = this.#connect().finally(() => this.#connecting = undefined);
+      // Whoever asked may have gone by the time it fails.
+      this.#connecting.catch(() => {});
+    }
+    return orAborted(this.#connecting, signal);
+  }
+
+  /** Whether the connection is the one in use. */
+  isCurrent(connection: DoipConnection): boolean {
+    return this.#connection === connection;
+  }
+
+  /** Closes the connection and refuses to open another. */
+  async close(): Promise<void> {
+    this.#ended.abort(new GatewayUnreachableError(`${this.#name}: the gateway stops`));
+    const connection = this.#connection;
+    this.#connection = undefined;
+    await connection?.close();
+    // A connection that was on its way closes itself when it sees the end.
+    await this.#connecting?.catch(() => {});
+  }
+
+  get #name(): string {
+    const { zonalGatewayId, hostname, port } = this.gateway;
+    return `${zonalGatewayId} at ${hostname}:${port}`;
+  }
+
+  async #connect(): Promise<DoipConnection> {
+    const { connectAttempts, retryDelay, downFor } = this.#options;
+    const { signal } = this.#ended;
+    let failure: unknown;
+    for (let attempt = 0; attempt < connectAttempts; attempt++) {
+      signal.throwIfAborted();
+      if (attempt > 0) await delay(retryDelay * 2 ** (attempt - 1), signal);
+      try {
+        return this.#adopt(await DoipConnection.connect(this.#connectOptions()));
+      } catch (error) {
+        signal.throwIfAborted();
+        failure = error;
+        this.#log.debug(`${this.#name}: try ${attempt + 1} of ${connectAttempts} failed`, { error });
+      }
+    }
+    const error = new GatewayUnreachableError(
+      `${this.#name} is unreachable after ${connectAttempts} tries: ${describeError(failure)}`,
+      { cause: failure },
+    );
+    this.#down = { until: Date.now() + downFor, error };
+    this.#log.warn(error.message);
+    throw error;
+  }
+
+  #connectOptions(): DoipConnectOptions {
+    const { sourceAddress, connectTimeout } = this.#options;
+    const { hostname, port } = this.gateway;
+    return {
+      hostname,
+      port,
+      sourceAddress,
+      connectTimeout,
+      signal: this.#ended.signal,
+      warn: (message) => this.#log.warn(message),
+    };
+  }
+
+  #adopt(connection: DoipConnection): DoipConnection {
+    const { logicalAddress } = this.gateway;
+    if (this.#ended.signal.aborted) {
+      void connection.close();
+      throw this.#ended.signal.reason;
+    }
+    if (connection.entityAddress !== logicalAddress) {
+      this.#log.warn(
+        `${this.#name}: expected the logical address ${hex(logicalAddress)}, it answers as ${
+          hex(connection.entityAddress)
+        }`,
+      );
+    }
+    this.#connection = connection;
+    this.#down = undefined;
+    this.#log.info(`${this.#name}: connected`);
+    connection.closed.then((cause) => {
+      if (this.#connection !== connection) return;
+      this.#connection = undefined;
+      this.#log.warn(
+        `${this.#name}: connection lost${cause === undefined ? "" : `: ${describeError(cause)}`}`,
+      );
+    });
+    return connection;
+  }
+}
+
+function hex(address: number): string {
+  return `0x${address.toString(16).toUpperCase().padStart(4, "0")}`;
+}

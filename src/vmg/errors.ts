@@ -1,0 +1,57 @@
+// What can go wrong in the gateway itself. What an ECU, the bus or the server said stays below as `cause`.
+
+/** Root of the tree. */
+export class VmgError extends Error {
+  override readonly name: string = "VmgError";
+}
+
+/** The state on disk cannot be used. */
+export class StateError extends VmgError {
+  override readonly name: string = "StateError";
+}
+
+/** Another gateway uses the folder. */
+export class StateLockedError extends StateError {
+  override readonly name = "StateLockedError";
+}
+
+/** No ECU of that name in this vehicle. */
+export class UnknownEcuError extends VmgError {
+  override readonly name = "UnknownEcuError";
+}
+
+/** The ECU is taken by something that must not be disturbed, or its turn did not come in time. */
+export class EcuBusyError extends VmgError {
+  override readonly name = "EcuBusyError";
+}
+
+/** The zonal gateway could not be reached. */
+export class GatewayUnreachableError extends VmgError {
+  override readonly name = "GatewayUnreachableError";
+}
+
+/** A package could not be fetched. */
+export class DownloadError extends VmgError {
+  override readonly name = "DownloadError";
+  /** HTTP status, when the server answered. */
+  readonly status: number | undefined;
+  constructor(message: string, options: ErrorOptions & { status?: number } = {}) {
+    super(message, options);
+    this.status = options.status;
+  }
+}
+
+/** A package is not for this vehicle, or not what was asked for. */
+export class PackageMismatchError extends VmgError {
+  override readonly name = "PackageMismatchError";
+}
+
+/** Why a wait or a flash was ended: the update is to be cancelled. */
+export class CancelRequested extends VmgError {
+  override readonly name = "CancelRequested";
+}
+
+/** Why a wait or a flash was ended: the gateway stops. */
+export class StopRequested extends VmgError {
+  override readonly name = "StopRequested";
+}

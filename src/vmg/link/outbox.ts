@@ -1,0 +1,231 @@
+// What waits to be published: on disk, bounded, in order, each message until the broker has acknowledged it.
+//
+// When there is no more room, what matters least goes first, and of that the oldest: telemetry, then progress of updates,
+// then answers to diagnoses; how an update ended goes last. A message that matters less than all that waits is refused.
+
+import { z } from "zod";
+import type { StateDatabase } from "../state/database.ts";
+
+/** Kinds of messages, from what goes first when there is no room to what goes last. */
+export const messageKinds = ["telemetry", "progress", "answer", "final"] as const;
+
+export type MessageKind = typeof messageKinds[number];
+
+/** What is to be published. */
+export interface OutgoingMessage {
+  topic: string;
+  /** JSON object; `message_id` is put in. */
+  payload: Readonly<Record<string, unknown>>;
+  kind: MessageKind;
+  /** Takes the place of a message of the same slot that is not under way: only the newest state counts. */
+  slot?: string;
+}
+
+/** A message that waits. */
+export interface QueuedMessage {
+  readonly seq: number;
+  readonly messageId: string;
+  readonly topic: string;
+  /** JSON text, `message_id` in it. */
+  readonly payload: string;
+  /** Whether it was handed to a connection before: MQTT asks for the DUP flag then (3.3.1.1). */
+  readonly repeated: boolean;
+}
+
+/** Options of {@link Outbox}. */
+export interface OutboxOptions {
+  /** Messages that wait at most. @default 10000 */
+  maxCount?: number;
+  /** Bytes of payload that wait at most. @default 33554432 */
+  maxBytes?: number;
+}
+
+const row = z.object({ seq: z.int(), message_id: z.string(), topic: z.string(), payload: z.string() });
+const totals = z.object({ count: z.int(), bytes: z.int() });
+const size = z.object({ seq: z.int(), bytes: z.int() });
+
+/** How long acknowledged messages are collected before they are deleted together, milliseconds. */
+const forgetDelay = 20;
+
+/** The queue of outgoing messages. */
+export class Outbox {
+  readonly #state: StateDatabase;
+  readonly #maxCount: number;
+  readonly #maxBytes: number;
+  readonly #statements;
+  /** Handed to the connection, not yet acknowledged. */
+  readonly #inFlight = new Set<number>();
+  /** Handed to some connection of this run. */
+  readonly #handed = new Set<number>();
+  /** Acknowledged, not yet deleted. */
+  readonly #acknowledged = new Set<number>();
+  #forgetTimer: ReturnType<typeof setTimeout> | undefined;
+  #count: number;
+  #bytes: number;
+  #dropped = 0;
+  /** Called when there is something new to publish. */
+  onAdded: () => void = () => {};
+
+  constructor(state: StateDatabase, options: OutboxOptions = {}) {
+    const { maxCount = 10_000, maxBytes = 32 * 1024 * 1024 } = options;
+    for (const [name, value] of Object.entries({ maxCount, maxBytes })) {
+      if (!Number.isSafeInteger(value) || value < 1) {
+        throw new RangeError(`${name}: expected a whole number of at least 1, got ${value}`);
+      }
+    }
+    this.#state = state;
+    this.#maxCount = maxCount;
+    this.#maxBytes = maxBytes;
+    const { sqlite } = state;
+    this.#statements = {
+      insert: sqlite.prepare(
+        "INSERT INTO outbox (message_id, topic, payload, rank, slot, created) VALUES (?, ?, ?, ?, ?, ?)",
+      ),
+      next: sqlite.prepare(
+        "SELECT seq, message_id, topic, payload FROM outbox WHERE seq > ? ORDER BY seq LIMIT ?",
+      ),
+      ofRank: sqlite.prepare(
+        "SELECT seq, message_id, topic, payload FROM outbox WHERE rank = ? ORDER BY seq LIMIT ?",
+      ),
+      least: sqlite.prepare(
+        "SELECT seq, length(CAST(payload AS BLOB)) AS bytes FROM outbox WHERE rank <= ? ORDER BY rank, seq LIMIT ?",
+      ),
+      inSlot: sqlite.prepare(
+        "SELECT seq, length(CAST(payload AS BLOB)) AS bytes FROM outbox WHERE slot = ? ORDER BY seq",
+      ),
+      delete: sqlite.prepare(
+        "DELETE FROM outbox WHERE seq = ? RETURNING seq, length(CAST(payload AS BLOB)) AS bytes",
+      ),
+      totals: sqlite.prepare(
+        "SELECT count(*) AS count, coalesce(sum(length(CAST(payload AS BLOB))), 0) AS bytes FROM outbox",
+      ),
+    };
+    const { count, bytes } = totals.parse(this.#statements.totals.get());
+    this.#count = count;
+    this.#bytes = bytes;
+  }
+
+  /** Messages that wait, those under way among them. */
+  get count(): number {
+    return this.#count - this.#acknowledged.size;
+  }
+
+  /** Messages given up so far for lack of room. */
+  get dropped(): number {
+    return this.#dropped;
+  }
+
+  /**
+   * Queues a message; it is on disk when this returns, or when the transaction around it ends.
+   * @returns its id; undefined when there is no room for it
+   */
+  add(message: OutgoingMessage): string | undefined {
+    const messageId = crypto.randomUUID();
+    const payload = JSON.stringify({ ...message.payload, message_id: messageId });
+    const bytes = new TextEncoder().encode(payload).length;
+    const rank = messageKinds.indexOf(message.kind);
+    const added = this.#state.transaction(() => {
+      if (message.slot !== undefined) {
+        for (const found of this.#statements.inSlot.all(message.slot)) {
+          const { seq } = size.parse(found);
+          if (!this.#inFlight.has(seq) && !this.#acknowledged.has(seq)) this.#delete(seq);
+        }
+      }
+      if (!this.#makeRoom(bytes, rank)) return false;
+      this.#statements.insert.run(
+        messageId,
+        message.topic,
+        payload,
+        rank,
+        message.slot ?? null,
+        Date.now(),
+      );
+      this.#count++;
+      this.#bytes += bytes;
+      return true;
+    });
+    if (!added) {
+      this.#dropped++;
+      return undefined;
+    }
+    this.onAdded();
+    return messageId;
+  }
+
+  /** The next messages in order that are not under way, at most `limit`; they count as under way from now on. */
+  take(limit: number): QueuedMessage[] {
+    const taken: QueuedMessage[] = [];
+    for (let after = 0; taken.length < limit;) {
+      const wanted = limit + this.#inFlight.size + this.#acknowledged.size;
+      const found = this.#statements.next.all(after, wanted).map((value) => row.parse(value));
+      for (const { seq, message_id, topic, payload } of found) {
+        after = seq;
+        if (taken.length === limit || this.#inFlight.has(seq) || this.#acknowledged.has(seq)) continue;
+        taken.push({ seq, messageId: message_id, topic, payload, repeated: this.#handed.has(seq) });
+      }
+      if (found.length < wanted) break;
+    }
+    for (const { seq } of taken) {
+      this.#inFlight.add(seq);
+      this.#handed.add(seq);
+    }
+    return taken;
+  }
+
+  /** Messages of a kind that wait, whether under way or not, oldest first, at most `limit`. */
+  peek(kind: MessageKind, limit: number): QueuedMessage[] {
+    return this.#statements.ofRank.all(messageKinds.indexOf(kind), limit).map((value) => row.parse(value))
+      .filter(({ seq }) => !this.#acknowledged.has(seq))
+      .map(({ seq, message_id, topic, payload }) => ({
+        seq,
+        messageId: message_id,
+        topic,
+        payload,
+        repeated: this.#handed.has(seq),
+      }));
+  }
+
+  /** The server has the message: it is deleted, together with others that are acknowledged about now. */
+  acknowledge(seq: number): void {
+    this.#inFlight.delete(seq);
+    this.#acknowledged.add(seq);
+    // Should the program end before that, the message is sent again and the server knows it by its id.
+    this.#forgetTimer ??= setTimeout(() => this.flush(), forgetDelay);
+  }
+
+  /** The connection is gone: what was under way waits again, in its old place. */
+  release(): void {
+    this.#inFlight.clear();
+  }
+
+  /** Deletes what was acknowledged. */
+  flush(): void {
+    clearTimeout(this.#forgetTimer);
+    this.#forgetTimer = undefined;
+    if (this.#acknowledged.size === 0) return;
+    this.#state.transaction(() => {
+      for (const seq of this.#acknowledged) this.#delete(seq);
+    });
+    this.#acknowledged.clear();
+  }
+
+  #makeRoom(bytes: number, rank: number): boolean {
+    if (bytes > this.#maxBytes) return false;
+    while (this.#count >= this.#maxCount || this.#bytes + bytes > this.#maxBytes) {
+      const victim = this.#statements.least.all(rank, this.#inFlight.size + 1)
+        .map((value) => size.parse(value)).find(({ seq }) => !this.#inFlight.has(seq));
+      if (victim === undefined) return false;
+      this.#delete(victim.seq);
+      if (!this.#acknowledged.has(victim.seq)) this.#dropped++;
+    }
+    return true;
+  }
+
+  #delete(seq: number): void {
+    this.#handed.delete(seq);
+    const gone = this.#statements.delete.get(seq);
+    if (gone === undefined) return;
+    this.#count--;
+    this.#bytes -= size.parse(gone).bytes;
+  }
+}

@@ -1,0 +1,160 @@
+// One MQTT 3.1.1 connection from its TLS handshake to its end. Whoever wants another one opens another one.
+
+import { Buffer } from "node:buffer";
+import { MqttClient } from "mqtt";
+import { connect } from "../../tls/connect.ts";
+import type { Negotiated } from "../../tls/types.ts";
+import type { Credentials } from "../../tls/types.ts";
+import { VmgError } from "../errors.ts";
+import type { MqttTarget } from "../options.ts";
+import { orAborted } from "../wait.ts";
+
+/** The broker refused, or the connection failed. */
+export class SessionError extends VmgError {
+  override readonly name = "SessionError";
+}
+
+/** Options of {@link openSession}. */
+export interface SessionOptions {
+  target: MqttTarget;
+  credentials: Credentials;
+  trust: string;
+  clientId: string;
+  /** Topics to subscribe to, QoS 1. */
+  subscriptions: readonly string[];
+  /** What the broker publishes when the connection breaks. */
+  will: { topic: string; payload: string };
+  /** Seconds. */
+  keepalive: number;
+  /** Longest TCP connect with handshake, and longest MQTT connect with subscription, milliseconds. */
+  connectTimeout: number;
+  /**
+   * Called for each message. The message is acknowledged when this returns: what must not be lost is on disk by then.
+   * When it throws, the message stays unacknowledged and the connection ends, so that the broker sends it again.
+   */
+  onMessage: (topic: string, payload: Uint8Array) => void;
+  signal?: AbortSignal;
+}
+
+/** A connection that is up and subscribed. */
+export interface MqttSession {
+  /** Whether the broker still had the session of an earlier connection. */
+  readonly sessionPresent: boolean;
+  readonly localAddress: string;
+  readonly negotiated: Negotiated;
+  /** Resolves when the connection is gone, with the cause unless {@link close} ended it. */
+  readonly closed: Promise<Error | undefined>;
+  /** Publishes with QoS 1. Resolves when the broker acknowledged it. */
+  publish(topic: string, payload: string, options?: { repeated?: boolean }): Promise<void>;
+  /** Ends the connection in order (DISCONNECT, so that the will is not published), within `timeout` milliseconds. */
+  close(timeout: number): Promise<void>;
+}
+
+/** Opens a connection. @throws {TlsError} {@link SessionError} or the signal's reason */
+export async function openSession(options: SessionOptions): Promise<MqttSession> {
+  const { target, credentials, trust, connectTimeout, signal } = options;
+  const where = `MQTT connection to ${target.hostname}:${target.port}`;
+  const connection = await connect({
+    hostname: target.hostname,
+    port: target.port,
+    serverName: target.serverName,
+    credentials,
+    trust,
+    timeout: connectTimeout,
+    signal,
+  });
+  const { stream } = connection;
+
+  const closed = Promise.withResolvers<Error | undefined>();
+  let ended = false;
+  let failure: Error | undefined;
+  const fail = (error: Error) => {
+    failure ??= error;
+    client.end(true);
+    stream.destroy();
+  };
+
+  const client = new MqttClient(() => stream, {
+    protocolVersion: 4,
+    clientId: options.clientId,
+    clean: false,
+    keepalive: options.keepalive,
+    reconnectPeriod: 0,
+    connectTimeout,
+    resubscribe: false,
+    will: { ...options.will, payload: Buffer.from(options.will.payload), qos: 1, retain: false },
+  });
+  // The library acknowledges a QoS 1 message once this calls back.
+  client.handleMessage = (packet, callback) => {
+    try {
+      const { payload } = packet;
+      options.onMessage(packet.topic, typeof payload === "string" ? Buffer.from(payload) : payload);
+    } catch (cause) {
+      // No call back: nothing is acknowledged any more, the broker keeps the message for the next connection.
+      fail(new SessionError(`${where}: a message could not be taken over`, { cause }));
+      return;
+    }
+    callback();
+  };
+  const refused = Promise.withResolvers<never>();
+  const connected = new Promise<boolean>((resolve) => {
+    client.on("connect", (packet) => resolve(packet.sessionPresent));
+  });
+  const gone = () => {
+    const cause = failure ?? new SessionError(`${where}: closed by the other side`);
+    closed.resolve(ended ? undefined : cause);
+    refused.reject(cause);
+  };
+  client.on("error", (error) => {
+    fail(new SessionError(`${where}: ${error.message}`, { cause: error }));
+  });
+  stream.on("error", (error) => {
+    fail(new SessionError(`${where}: ${error.message}`, { cause: error }));
+  });
+  // The library says `close` for a connection that it gave up; the stream says it for one that fell away below it.
+  client.on("close", gone);
+  stream.on("close", gone);
+  // Whoever waits for it below hears it; later nobody does.
+  refused.promise.catch(() => {});
+
+  const timer = setTimeout(() => {
+    fail(new SessionError(`${where}: no session within ${connectTimeout} ms`));
+  }, connectTimeout);
+  try {
+    const sessionPresent = await orAborted(Promise.race([connected, refused.promise]), signal);
+    const topics = Object.fromEntries(options.subscriptions.map((topic) => [topic, { qos: 1 as const }]));
+    const granted = await orAborted(
+      Promise.race([client.subscribeAsync(topics), refused.promise]),
+      signal,
+    );
+    // 3.9.3: 0x80 says that the broker refuses the topic.
+    const denied = granted.filter(({ qos }) => qos !== 1).map(({ topic }) => topic);
+    if (denied.length > 0) {
+      throw new SessionError(`${where}: the broker refuses QoS 1 for ${denied.join(", ")}`);
+    }
+    return {
+      sessionPresent,
+      localAddress: connection.localAddress,
+      negotiated: connection.negotiated,
+      closed: closed.promise,
+      publish: async (topic, payload, { repeated = false } = {}) => {
+        const published = client.publishAsync(topic, payload, { qos: 1, dup: repeated });
+        // When the connection ends first, the library settles it later, and nobody is there to hear.
+        published.catch(() => {});
+        await Promise.race([published, refused.promise]);
+      },
+      close: async (timeout) => {
+        ended = true;
+        const limit = setTimeout(() => stream.destroy(), timeout);
+        client.end(false);
+        await closed.promise;
+        clearTimeout(limit);
+      },
+    };
+  } catch (error) {
+    fail(error instanceof Error ? error : new SessionError(`${where}: ${error}`));
+    throw error;
+  } finally {
+    clearTimeout(timer);
+  }
+}

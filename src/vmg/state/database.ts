@@ -1,0 +1,175 @@
+// The gateway's state in one SQLite file: opened by one gateway at a time, with a versioned schema, and safe against
+// kill -9 and loss of power at any moment.
+
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
+import { StateError, StateLockedError } from "../errors.ts";
+
+/** Each brings the schema one version up; `user_version` counts those that were done. */
+const migrations: readonly string[] = [
+  `
+  -- What came from the server and must be acted on once.
+  CREATE TABLE commands (
+    message_id TEXT PRIMARY KEY,
+    channel TEXT NOT NULL,
+    -- A second name under which a repetition is known: the request_id of a diagnosis.
+    reference TEXT,
+    payload TEXT NOT NULL,
+    received INTEGER NOT NULL,
+    done INTEGER NOT NULL DEFAULT 0
+  ) STRICT;
+  CREATE UNIQUE INDEX commands_reference ON commands (channel, reference) WHERE reference IS NOT NULL;
+
+  -- What is to be published, in order; gone once the broker acknowledged it.
+  CREATE TABLE outbox (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    message_id TEXT NOT NULL UNIQUE,
+    topic TEXT NOT NULL,
+    payload TEXT NOT NULL,
+    rank INTEGER NOT NULL,
+    -- A later message of the same name takes the place of one that was not sent yet.
+    slot TEXT,
+    created INTEGER NOT NULL
+  ) STRICT;
+  CREATE INDEX outbox_rank ON outbox (rank, seq);
+  CREATE INDEX outbox_slot ON outbox (slot) WHERE slot IS NOT NULL;
+
+  CREATE TABLE updates (
+    update_id TEXT PRIMARY KEY,
+    -- NULL: cancelled before its start was ever heard of.
+    package_id TEXT,
+    download_url TEXT,
+    target_ecus TEXT NOT NULL,
+    initiator TEXT NOT NULL,
+    status TEXT NOT NULL,
+    cancel_requested INTEGER NOT NULL DEFAULT 0,
+    error TEXT,
+    -- Entity tag and whole length of the package, as the first answer gave them.
+    etag TEXT,
+    size INTEGER,
+    created INTEGER NOT NULL,
+    ended INTEGER
+  ) STRICT;
+  CREATE INDEX updates_open ON updates (created) WHERE ended IS NULL;
+
+  CREATE TABLE update_ecus (
+    update_id TEXT NOT NULL REFERENCES updates (update_id) ON DELETE CASCADE,
+    ecu_id TEXT NOT NULL,
+    status TEXT NOT NULL,
+    step TEXT,
+    error TEXT,
+    PRIMARY KEY (update_id, ecu_id)
+  ) STRICT, WITHOUT ROWID;
+
+  CREATE TABLE remote_config (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    version INTEGER NOT NULL,
+    config TEXT NOT NULL
+  ) STRICT;
+  `,
+];
+
+/** The open state. */
+export class StateDatabase implements Disposable {
+  readonly sqlite: DatabaseSync;
+  readonly #lock: Deno.FsFile;
+  #depth = 0;
+
+  private constructor(sqlite: DatabaseSync, lock: Deno.FsFile) {
+    this.sqlite = sqlite;
+    this.#lock = lock;
+  }
+
+  /**
+   * Opens `{directory}/vmg.db`, which is made when it is not there.
+   * @throws {StateLockedError} when another gateway has it
+   * @throws {StateError} when it is damaged or a newer program wrote it
+   */
+  static open(directory: string): StateDatabase {
+    mkdirSync(directory, { recursive: true, mode: 0o700 });
+    const lock = lockDirectory(directory);
+    const path = join(directory, "vmg.db");
+    let sqlite: DatabaseSync | undefined;
+    try {
+      sqlite = new DatabaseSync(path);
+      sqlite.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON");
+      migrate(sqlite, path);
+      return new StateDatabase(sqlite, lock);
+    } catch (error) {
+      sqlite?.close();
+      lock.close();
+      if (error instanceof StateError) throw error;
+      throw new StateError(`${path} cannot be used as the gateway's state`, { cause: error });
+    }
+  }
+
+  /** Runs `work` as one transaction: all of it is on disk when this returns, or none. Calls may be nested. */
+  transaction<T>(work: () => T): T {
+    if (this.#depth > 0) return work();
+    this.sqlite.exec("BEGIN IMMEDIATE");
+    this.#depth++;
+    try {
+      const result = work();
+      this.sqlite.exec("COMMIT");
+      return result;
+    } catch (error) {
+      // SQLite may have rolled back by itself (full disk): a second ROLLBACK would hide the first error.
+      if (this.sqlite.isTransaction) this.sqlite.exec("ROLLBACK");
+      throw error;
+    } finally {
+      this.#depth--;
+    }
+  }
+
+  close(): void {
+    if (this.sqlite.isOpen) this.sqlite.close();
+    this.#lock.close();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}
+
+/** The lock is the operating system's: it ends with the process that holds it, however that ends. */
+function lockDirectory(directory: string): Deno.FsFile {
+  const path = join(directory, "lock");
+  const file = Deno.openSync(path, { read: true, write: true, create: true, mode: 0o600 });
+  try {
+    if (!file.tryLockSync(true)) {
+      const holder = Deno.readTextFileSync(path).trim();
+      throw new StateLockedError(
+        `${directory} is in use by another vehicle gateway${
+          /^\d+$/.test(holder) ? ` (process ${holder})` : ""
+        }: stop it, or choose another --data directory`,
+      );
+    }
+    file.truncateSync(0);
+    file.writeSync(new TextEncoder().encode(`${Deno.pid}\n`));
+    return file;
+  } catch (error) {
+    file.close();
+    throw error;
+  }
+}
+
+function migrate(sqlite: DatabaseSync, path: string): void {
+  const version = Number(sqlite.prepare("PRAGMA user_version").get()?.user_version);
+  if (version > migrations.length) {
+    throw new StateError(
+      `${path}: expected schema version ${migrations.length} or less, got ${version}: a newer program wrote it`,
+    );
+  }
+  for (let at = version; at < migrations.length; at++) {
+    sqlite.exec("BEGIN IMMEDIATE");
+    try {
+      sqlite.exec(migrations[at]);
+      sqlite.exec(`PRAGMA user_version = ${at + 1}`);
+      sqlite.exec("COMMIT");
+    } catch (error) {
+      if (sqlite.isTransaction) sqlite.exec("ROLLBACK");
+      throw error;
+    }
+  }
+}

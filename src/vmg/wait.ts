@@ -1,0 +1,74 @@
+// Waits that a signal ends, and the growing wait between tries.
+
+/** Waits `ms` milliseconds. @throws the signal's reason when it ends the wait */
+export function delay(ms: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    if (signal?.aborted) {
+      reject(signal.reason);
+      return;
+    }
+    const ended = () => {
+      clearTimeout(timer);
+      reject(signal?.reason);
+    };
+    const timer = setTimeout(() => {
+      signal?.removeEventListener("abort", ended);
+      resolve();
+    }, ms);
+    signal?.addEventListener("abort", ended, { once: true });
+  });
+}
+
+/** The promise's outcome, or the signal's reason if that comes first; the promise itself goes on. */
+export function orAborted<T>(promise: Promise<T>, signal?: AbortSignal): Promise<T> {
+  if (signal === undefined) return promise;
+  return new Promise((resolve, reject) => {
+    const ended = () => reject(signal.reason);
+    if (signal.aborted) ended();
+    else signal.addEventListener("abort", ended, { once: true });
+    promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", ended));
+  });
+}
+
+/** Options of {@link Backoff}. Milliseconds. */
+export interface BackoffOptions {
+  /** First upper bound. */
+  initial: number;
+  /** Largest upper bound. */
+  max: number;
+  /** Gives a number from 0 up to but not including 1. @default Math.random */
+  random?: () => number;
+}
+
+/**
+ * Exponential back-off with full jitter: each wait is random between nothing and a bound that doubles up to a limit,
+ * so that many vehicles that lost the server at one moment do not come back at one moment.
+ */
+export class Backoff {
+  readonly #initial: number;
+  readonly #max: number;
+  readonly #random: () => number;
+  #bound: number;
+
+  constructor(options: BackoffOptions) {
+    const { initial, max } = options;
+    if (!(initial > 0)) throw new RangeError(`initial: expected more than 0 ms, got ${initial}`);
+    if (!(max >= initial)) throw new RangeError(`max: expected at least ${initial} ms, got ${max}`);
+    this.#initial = initial;
+    this.#max = max;
+    this.#random = options.random ?? Math.random;
+    this.#bound = initial;
+  }
+
+  /** The next wait in whole milliseconds. */
+  next(): number {
+    const wait = Math.round(this.#random() * this.#bound);
+    this.#bound = Math.min(this.#bound * 2, this.#max);
+    return wait;
+  }
+
+  /** Begins anew: something succeeded. */
+  reset(): void {
+    this.#bound = this.#initial;
+  }
+}
