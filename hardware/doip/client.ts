@@ -5,6 +5,7 @@ import { ClientHost } from "./client_host.ts";
 import type { DoipTransport } from "./client_transport.ts";
 import { doipPort, protocolVersions, timing } from "./constants.ts";
 import { DoipConnectionError, DoipError } from "./errors.ts";
+import { streamVersions } from "./framer.ts";
 import { checkUint } from "./message.ts";
 import { type ByteStream, checkMilliseconds, type Clock, closeQuietly, systemClock } from "./stream.ts";
 
@@ -99,9 +100,10 @@ export class DoipConnection implements AsyncDisposable {
     checkUint(port, 0xffff, "port");
     checkUint(sourceAddress, 0xffff, "sourceAddress");
     checkUint(activationType, protocolVersion === protocolVersions.iso2010 ? 0xffff : 0xff, "activationType");
-    if (protocolVersion < protocolVersions.iso2010 || protocolVersion > protocolVersions.iso2019Amd1) {
+    if (!streamVersions.has(protocolVersion)) {
       throw new RangeError(`protocolVersion must be 1 to 4, is ${protocolVersion}`);
     }
+    if (activationOem !== undefined) checkUint(activationOem, 0xffff_ffff, "activationOem");
     checkMilliseconds(connectTimeout, "connectTimeout");
     checkMilliseconds(activationTimeout, "activationTimeout");
     checkMilliseconds(acknowledgeTimeout, "acknowledgeTimeout");

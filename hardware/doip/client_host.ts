@@ -92,6 +92,12 @@ export class ClientHost implements TransportHost {
     timeout: number,
     signal: AbortSignal | undefined,
   ): Promise<number> {
+    const request = encodeMessage(this.version, {
+      type: payloadTypes.routingActivationRequest,
+      sourceAddress: this.sourceAddress,
+      activationType,
+      oem,
+    });
     const { promise, resolve, reject } = Promise.withResolvers<number>();
     const aborted = (): void => reject(signal?.reason);
     const cancelTimer = this.clock.after(
@@ -109,12 +115,8 @@ export class ClientHost implements TransportHost {
     };
     this.closed.then((error) => reject(error ?? new DoipConnectionError(`${this.name}: closed`)));
     try {
-      this.writer.message(encodeMessage(this.version, {
-        type: payloadTypes.routingActivationRequest,
-        sourceAddress: this.sourceAddress,
-        activationType,
-        oem,
-      }));
+      if (signal?.aborted) aborted();
+      this.writer.message(request);
       this.writer.flush();
       return await promise;
     } catch (error) {

@@ -79,6 +79,11 @@ export class DoipFramer {
     return this.#outOfStep;
   }
 
+  /** Drops what is buffered and whatever follows: for a connection that is only read to its end. */
+  stop(): void {
+    this.#outOfStep = true;
+  }
+
   /** Bytes allocated at the moment. */
   get capacity(): number {
     return this.#buffer.length;
