@@ -6,16 +6,6 @@ import { PGlite } from "@electric-sql/pglite";
 import type { ErrorReply, WorkerReply, WorkerRequest } from "./pglite_protocol.ts";
 import { decoders } from "./wire.ts";
 
-const keepText = (text: string) => text;
-
-/** PGlite looks a type's conversion up by its identifier; those that wire.ts does not name stay text. */
-const parsers = new Proxy<Record<number, (text: string) => unknown>>({}, {
-  get: (_, type) => decoders[Number(String(type))] ?? keepText,
-});
-
-/** Parameters are in text form already. */
-const serializers = new Proxy<Record<number, (text: string) => string>>({}, { get: () => keepText });
-
 let database: PGlite | null = null;
 /** Requests are answered in the order in which they came. */
 let last: Promise<void> = Promise.resolve();
@@ -24,10 +14,23 @@ function post(reply: WorkerReply): void {
   self.postMessage(reply);
 }
 
+const keepText = (text: string) => text;
+
+/**
+ * Puts wire.ts in the place of PGlite's own conversions. They are replaced and not removed: for a type that has none the
+ * library falls back to its defaults.
+ */
+function useWire(opened: PGlite): void {
+  for (const type of Object.keys(opened.parsers)) opened.parsers[Number(type)] = keepText;
+  Object.assign(opened.parsers, decoders);
+  for (const type of Object.keys(opened.serializers)) opened.serializers[Number(type)] = keepText;
+}
+
 async function answer(request: WorkerRequest): Promise<WorkerReply> {
   switch (request.kind) {
     case "open":
       database = await PGlite.create({ dataDir: request.path });
+      useWire(database);
       await database.exec("set time zone 'UTC'; set datestyle to 'ISO, YMD'");
       return { kind: "opened" };
     case "close":
@@ -35,11 +38,7 @@ async function answer(request: WorkerRequest): Promise<WorkerReply> {
       return { kind: "closed" };
     case "query": {
       if (database === null) throw new Error("query before open");
-      const result = await database.query<unknown[]>(request.text, request.params, {
-        rowMode: "array",
-        parsers,
-        serializers,
-      });
+      const result = await database.query<unknown[]>(request.text, request.params, { rowMode: "array" });
       return {
         kind: "rows",
         id: request.id,
