@@ -67,8 +67,8 @@ const memoryRegion = z.strictObject({
   sector_size: z.int().min(256).max(1_048_576),
   /** Milliseconds that erasing one sector takes. */
   erase_ms: z.number().min(0).max(10_000),
-  /** Microseconds that programming 256 bytes takes. */
-  program_us: z.number().min(0).max(1_000_000),
+  /** Milliseconds that programming 1,024 bytes takes. */
+  program_ms: z.number().min(0).max(10_000),
 });
 
 const hexSecret = z.string().regex(/^(?:[0-9A-Fa-f]{2})+$/, "must be hexadecimal digits, two a byte");

@@ -1,0 +1,137 @@
+// From bench.yaml to what the simulation and the gateway are started with.
+
+import type { FlashPlan } from "../../hardware/flash/plan.ts";
+import type { SimulatedBenchOptions, SimulatedEcuOptions } from "../../hardware/sim/options.ts";
+import type { SeedKeyOptions } from "../../hardware/uds/seed_key.ts";
+import type { BenchConfig, BenchEcuType, BenchVehicle } from "../config/schema.ts";
+import type { VehicleDescription } from "../vmg/vehicle.ts";
+
+type BenchEcu = BenchVehicle["gateways"][number]["ecus"][number];
+
+/** Port of DoIP over TCP and UDP (ISO 13400-2 table 48). */
+const doipPort = 13_400;
+
+/** A zonal gateway of the bench with the address at which it is found. */
+export interface PlacedGateway {
+  vehicle: BenchVehicle;
+  zonalGatewayId: string;
+  hostname: string;
+  port: number;
+  logicalAddress: number;
+  ecus: BenchEcu[];
+}
+
+/**
+ * All gateways with their addresses: the n-th of the bench, counted over all vehicles, has the n-th address of the
+ * network unless it has one of its own.
+ * @throws {RangeError} when the network has too few addresses
+ */
+export function placeGateways(bench: BenchConfig): PlacedGateway[] {
+  const addresses = addressesOf(bench.network);
+  let n = 0;
+  return bench.vehicles.flatMap((vehicle) =>
+    vehicle.gateways.map((gateway) => ({
+      vehicle,
+      zonalGatewayId: gateway.zonal_gateway_id,
+      hostname: gateway.hostname ?? addresses(++n),
+      port: gateway.port ?? doipPort,
+      logicalAddress: gateway.logical_address,
+      ecus: gateway.ecus,
+    }))
+  );
+}
+
+/** The simulation of the whole bench. `directory` keeps what the ECUs' memories hold. */
+export function simulationOf(bench: BenchConfig, directory: string): SimulatedBenchOptions {
+  return {
+    timing: bench.timing,
+    directory,
+    gateways: placeGateways(bench).map((gateway) => ({
+      zonalGatewayId: gateway.zonalGatewayId,
+      hostname: gateway.hostname,
+      port: gateway.port,
+      logicalAddress: gateway.logicalAddress,
+      vin: gateway.vehicle.vin,
+      ecus: gateway.ecus.map((ecu) => simulatedEcu(ecu, bench.ecu_types[ecu.ecu_type])),
+    })),
+  };
+}
+
+/** A vehicle as its gateway sees it. */
+export function vehicleOf(bench: BenchConfig, vin: string): VehicleDescription {
+  const gateways = placeGateways(bench).filter((gateway) => gateway.vehicle.vin === vin);
+  const [first] = gateways;
+  if (first === undefined) throw new RangeError(`expected a vehicle of the bench, got ${vin}`);
+  return {
+    vin,
+    vmgId: first.vehicle.vmg_id,
+    model: first.vehicle.vehicle_model,
+    year: first.vehicle.vehicle_year,
+    gateways: gateways.map(({ zonalGatewayId, hostname, port, logicalAddress }) => ({
+      zonalGatewayId,
+      hostname,
+      port,
+      logicalAddress,
+    })),
+    ecus: gateways.flatMap((gateway) =>
+      gateway.ecus.map((ecu) => ({
+        ecuId: ecu.ecu_id,
+        ecuType: ecu.ecu_type,
+        zonalGatewayId: gateway.zonalGatewayId,
+        logicalAddress: ecu.logical_address,
+        flashPlan: flashPlanOf(bench.ecu_types[ecu.ecu_type]),
+      }))
+    ),
+  };
+}
+
+/** How ECUs of a type are flashed. */
+export function flashPlanOf(type: BenchEcuType): FlashPlan {
+  return { securityLevel: type.security.level, seedKey: seedKeyOf(type) };
+}
+
+function simulatedEcu(ecu: BenchEcu, type: BenchEcuType): SimulatedEcuOptions {
+  return {
+    ecuId: ecu.ecu_id,
+    ecuType: ecu.ecu_type,
+    logicalAddress: ecu.logical_address,
+    hwVersion: ecu.hw_version,
+    swVersion: ecu.sw_version,
+    serialNumber: ecu.serial_number,
+    partNumber: ecu.part_number,
+    supplier: type.supplier,
+    banks: type.banks,
+    memory: type.memory.map((region) => ({
+      name: region.name,
+      address: region.start,
+      size: region.size,
+      sectorSize: region.sector_size,
+      eraseTime: region.erase_ms,
+      programTime: region.program_ms,
+    })),
+    securityAccess: { level: type.security.level, seedKey: seedKeyOf(type) },
+    maxBlockLength: type.max_block_length,
+    bootTime: type.boot_ms,
+    dtcs: ecu.dtcs,
+  };
+}
+
+function seedKeyOf({ security }: BenchEcuType): SeedKeyOptions {
+  return security.algorithm === "xor"
+    ? { algorithm: "xor", constant: security.secret }
+    : { algorithm: "hmac-sha256", key: security.secret };
+}
+
+/** Gives the n-th host address of an IPv4 network, n from 1 on. */
+function addressesOf(network: string): (n: number) => string {
+  const [base, length] = network.split("/");
+  const hostBits = 32 - Number(length);
+  const size = 2 ** hostBits;
+  const number = base.split(".").reduce((sum, part) => sum * 256 + Number(part), 0);
+  const first = Math.floor(number / size) * size;
+  return (n) => {
+    if (n > size - 2) throw new RangeError(`bench.network ${network} has no ${n}th address for a gateway`);
+    const address = first + n;
+    return [24, 16, 8, 0].map((shift) => Math.floor(address / 2 ** shift) % 256).join(".");
+  };
+}

@@ -1,0 +1,79 @@
+// `zonebench discover`: which gateways answer, asked over UDP.
+
+import type { Command } from "commander";
+import { discover } from "../../hardware/doip/discover.ts";
+import { placeGateways } from "./bench_description.ts";
+import { type CommonOptions, configOf, interruption, makeCommand, seconds, withJson } from "./common.ts";
+import { CommandFailed, examples, print, printJson, printTable, UsageError } from "./output.ts";
+
+interface DiscoverOptions extends CommonOptions {
+  target?: string[];
+  timeout: number;
+}
+
+export function discoverCommand(): Command {
+  const command = withJson(
+    makeCommand("discover", "asks for DoIP gateways: those of the bench, or at the addresses given"),
+    "gateways as JSON",
+  )
+    .option("--target <address[:port]...>", "addresses to ask instead, a broadcast address too")
+    .option("--timeout <seconds>", "how long to wait for answers", seconds, 2)
+    .action(run);
+  return examples(command, ["zonebench discover", "zonebench discover --target 192.168.1.255 --timeout 5"]);
+}
+
+async function run(options: DiscoverOptions): Promise<void> {
+  const { bench } = await configOf(options);
+  const placed = placeGateways(bench);
+  const targets = options.target?.map(parseTarget) ??
+    placed.map(({ hostname, port }) => ({ hostname, port }));
+  using stop = interruption();
+  const found = await discover({ targets, timeout: options.timeout * 1000, signal: stop.signal });
+  const gateways = found.map((entity) => ({
+    address: entity.address,
+    port: entity.port,
+    logical_address: hex16(entity.logicalAddress),
+    vin: entity.vin,
+    eid: entity.eid.toHex().toUpperCase(),
+    // The entity does not tell what stands behind it: the bench file does.
+    ecus: placed.filter((it) => it.logicalAddress === entity.logicalAddress && it.vehicle.vin === entity.vin)
+      .flatMap((it) =>
+        it.ecus.map((ecu) => ({ ecu_id: ecu.ecu_id, logical_address: hex16(ecu.logical_address) }))
+      ),
+  }));
+  if (options.json) printJson(gateways);
+  else {
+    printTable(
+      ["ADDRESS", "LOGICAL", "VIN", "EID", "ECUS"],
+      gateways.map((it) => [
+        `${it.address}:${it.port}`,
+        it.logical_address,
+        it.vin,
+        it.eid,
+        it.ecus.map((ecu) => ecu.ecu_id).join(" "),
+      ]),
+    );
+    const silent = placed.filter((it) =>
+      options.target === undefined && !found.some((entity) => entity.logicalAddress === it.logicalAddress)
+    );
+    for (const it of silent) print(`${it.zonalGatewayId} at ${it.hostname}:${it.port} did not answer`);
+  }
+  if (found.length === 0) {
+    throw new CommandFailed(
+      `no gateway answered within ${options.timeout} s; is the bench on? (zonebench serve, or the real one's power)`,
+    );
+  }
+}
+
+function parseTarget(text: string): { hostname: string; port: number } {
+  const match = /^(?:\[([^\]]+)\]|([^:]+))(?::(\d{1,5}))?$/.exec(text);
+  const port = Number(match?.[3] ?? 13_400);
+  if (!match || port < 1 || port > 65_535) {
+    throw new UsageError(`--target ${text}: expected an address such as 192.168.1.10 or 192.168.1.10:13400`);
+  }
+  return { hostname: match[1] ?? match[2], port };
+}
+
+export function hex16(value: number): string {
+  return `0x${value.toString(16).toUpperCase().padStart(4, "0")}`;
+}

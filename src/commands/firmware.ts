@@ -1,0 +1,150 @@
+// `zonebench firmware`: images into the server's catalogue, and what it holds.
+
+import { Command } from "commander";
+import { basename } from "node:path";
+import { routes } from "../contract/routes.ts";
+import {
+  address,
+  asOperator,
+  firmwareFormats,
+  interruption,
+  makeCommand,
+  oneOf,
+  type OperatorOptions,
+  withJson,
+  withOperator,
+} from "./common.ts";
+import { CommandFailed, examples, formatSize, print, printJson, printTable, Progress } from "./output.ts";
+
+interface AddOptions extends OperatorOptions {
+  ecuType: string;
+  hardware: string;
+  version: string;
+  format: typeof firmwareFormats[number];
+  baseAddress?: number;
+  priority: "low" | "normal" | "high" | "critical";
+}
+
+export function firmwareCommand(): Command {
+  const command = new Command("firmware").description("images in the server's catalogue");
+  return command.addCommand(add()).addCommand(list());
+}
+
+function add(): Command {
+  const command = withJson(
+    withOperator(makeCommand("add", "adds an Intel HEX, S-record or raw binary file")),
+    "{image_id, sha256, size} as JSON",
+  )
+    .argument("<FILE>")
+    .requiredOption("--ecu-type <type>", "kind of ECU that the image is for, e.g. BODY_CONTROLLER")
+    .requiredOption(
+      "--hardware <version>",
+      "hardware version that it runs on, as the ECU reports it, e.g. 1.0",
+    )
+    .requiredOption("--version <version>", "semantic version of the image, e.g. 1.2.0")
+    .option(
+      "--format <format>",
+      "auto, intel-hex, s-record or binary",
+      oneOf(firmwareFormats),
+      "auto",
+    )
+    .option("--base-address <address>", "first address of a raw binary, e.g. 0x8000", address)
+    .option(
+      "--priority <priority>",
+      "low, normal, high or critical",
+      oneOf(["low", "normal", "high", "critical"]),
+      "normal",
+    )
+    .action(addFile);
+  return examples(command, [
+    "zonebench firmware add body.hex --ecu-type BODY_CONTROLLER --hardware 1.0 --version 1.2.0",
+    "zonebench firmware add brake.bin --base-address 0x8000 --ecu-type BRAKE_CONTROLLER --hardware 1.0 --version 2.0.0",
+  ]);
+}
+
+async function addFile(file: string, options: AddOptions): Promise<void> {
+  let size: number;
+  try {
+    const info = await Deno.stat(file);
+    if (!info.isFile) throw new CommandFailed(`${file}: expected a file`);
+    size = info.size;
+  } catch (cause) {
+    if (cause instanceof CommandFailed) throw cause;
+    throw new CommandFailed(`${file}: cannot be read: ${cause instanceof Error ? cause.message : cause}`, {
+      cause,
+    });
+  }
+  using stop = interruption();
+  using progress = new Progress(options.json);
+  const image = await asOperator(options, (client) =>
+    client.upload(routes.addFirmware, {
+      query: {
+        ecu_type: options.ecuType,
+        hw_version: options.hardware,
+        version: options.version,
+        format: options.format,
+        base_address: options.baseAddress,
+        priority: options.priority,
+        file_name: basename(file).slice(0, 128),
+      },
+      stream: readWithProgress(file, size, progress),
+      signal: stop.signal,
+      timeout: 600_000,
+    }));
+  progress[Symbol.dispose]();
+  if (options.json) {
+    printJson({ image_id: image.image_id, sha256: image.sha256, size: image.size });
+    return;
+  }
+  print(`Image ${image.image_id}: ${image.ecu_type} hardware ${image.hw_version} version ${image.version}`);
+  print(
+    `  ${image.format}, ${formatSize(image.size)}, ${image.segments.length} segment(s), ` +
+      `${formatSize(image.payload_size)} to flash`,
+  );
+  print(`  SHA-256 ${image.sha256}`);
+  print(`Next: zonebench update start --vin VIN`);
+}
+
+async function* readWithProgress(file: string, size: number, progress: Progress): AsyncGenerator<Uint8Array> {
+  using handle = await Deno.open(file, { read: true });
+  let sent = 0;
+  for (;;) {
+    const part = new Uint8Array(256 * 1024);
+    const read = await handle.read(part);
+    if (read === null) break;
+    sent += read;
+    progress.update(size === 0 ? 1 : sent / size, `sending ${basename(file)}, ${formatSize(sent)}`);
+    yield part.subarray(0, read);
+  }
+  progress.update(1, "checking and storing");
+}
+
+function list(): Command {
+  return withJson(withOperator(makeCommand("list", "shows the catalogue")), "images as JSON")
+    .option("--ecu-type <type>", "only images for this kind of ECU")
+    .action(async (options: OperatorOptions & { ecuType?: string }) => {
+      const { images } = await asOperator(
+        options,
+        (client) => client.call(routes.listFirmware, { query: { limit: 1000, ecu_type: options.ecuType } }),
+      );
+      if (options.json) {
+        printJson(images);
+        return;
+      }
+      if (images.length === 0) print("The catalogue is empty. Add an image: zonebench firmware add --help");
+      else {
+        printTable(
+          ["IMAGE", "ECU TYPE", "HARDWARE", "VERSION", "FORMAT", "SIZE", "SHA-256"],
+          images.map((it) => [
+            it.image_id,
+            it.ecu_type,
+            it.hw_version,
+            it.version,
+            it.format,
+            formatSize(it.payload_size),
+            it.sha256.slice(0, 16),
+          ]),
+        );
+      }
+    });
+}

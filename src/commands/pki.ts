@@ -1,0 +1,113 @@
+// `zonebench pki`: the certificate authority of a bench and what it issues.
+
+import { Command } from "commander";
+import {
+  initAuthority,
+  issueOperator,
+  type IssueResult,
+  issueServer,
+  issueVehicle,
+} from "../pqc/authority.ts";
+import { showCertificates } from "../pqc/pki_directory.ts";
+import { type CommonOptions, configOf, foldersOf, makeCommand, withJson } from "./common.ts";
+import { examples, print, printJson, printTable } from "./output.ts";
+
+export function pkiCommand(): Command {
+  const command = new Command("pki").description("certificate authority and certificates under <data>/pki");
+  command.addCommand(init()).addCommand(issue()).addCommand(show());
+  return examples(command, [
+    "zonebench pki init",
+    "zonebench pki issue vehicle KMHZB00BENCH00001",
+    "zonebench pki issue operator alice",
+    "zonebench pki show",
+  ]);
+}
+
+function init(): Command {
+  return makeCommand("init", "makes the authority, the package signing key and the server's certificate")
+    .action(async (options: CommonOptions) => {
+      const config = await configOf(options);
+      const directory = foldersOf(options.data).pki;
+      const { created } = await initAuthority({ directory });
+      const server = await issueServer({ directory, names: config.server.names });
+      print(created ? `Authority made in ${directory}` : `Authority in ${directory} kept as it is`);
+      tell(server);
+    });
+}
+
+function issue(): Command {
+  const command = new Command("issue").description("issues a certificate");
+  const leaf = (
+    kind: string,
+    argument: string,
+    what: string,
+    run: (name: string, directory: string, force: boolean) => Promise<IssueResult>,
+  ) =>
+    makeCommand(kind, what)
+      .argument(argument)
+      .option("--force", "issue anew even when the present one is good")
+      .action(async (name: string, options: CommonOptions & { force?: boolean }) => {
+        tell(await run(name, foldersOf(options.data).pki, options.force ?? false));
+      });
+  command.addCommand(
+    leaf(
+      "vehicle",
+      "<VIN>",
+      "for a vehicle: it may reach its own routes and topics",
+      (vin, directory, force) => issueVehicle(vin, { directory, force }),
+    ),
+  );
+  command.addCommand(
+    leaf(
+      "operator",
+      "<NAME>",
+      "for an operator: a person or a test that drives the bench",
+      (name, directory, force) => issueOperator(name, { directory, force }),
+    ),
+  );
+  return command;
+}
+
+function tell(result: IssueResult): void {
+  const until = result.notAfter.toISOString().slice(0, 10);
+  print(
+    result.issued
+      ? `Issued ${result.certificateFile} (until ${until}), key ${result.keyFile}`
+      : `${result.certificateFile} is good until ${until}, kept`,
+  );
+}
+
+function show(): Command {
+  return withJson(makeCommand("show", "lists the certificates with their dates"), "certificates as JSON")
+    .action(async (options: CommonOptions) => {
+      const certificates = await showCertificates(foldersOf(options.data).pki);
+      if (options.json) {
+        printJson(certificates.map((it) => ({
+          file: it.file,
+          subject: it.subject,
+          issuer: it.issuer,
+          serial_number: it.serialNumber,
+          algorithm: it.algorithm,
+          not_before: it.notBefore.toISOString(),
+          not_after: it.notAfter.toISOString(),
+          names: it.names,
+          sha256: it.fingerprint,
+          days_left: it.daysLeft,
+          has_key: it.hasKey,
+        })));
+        return;
+      }
+      printTable(
+        ["FILE", "SUBJECT", "ALGORITHM", "NOT AFTER", "DAYS LEFT", "KEY", "NAMES"],
+        certificates.map((it) => [
+          it.file,
+          it.subject,
+          it.algorithm,
+          it.notAfter.toISOString().slice(0, 10),
+          String(it.daysLeft),
+          it.hasKey ? "yes" : "no",
+          it.names.join(" "),
+        ]),
+      );
+    });
+}

@@ -1,0 +1,262 @@
+// `zonebench serve`: the server, the vehicles' gateways and the simulated bench, together or one of them.
+
+import { type Command, Option } from "commander";
+import { join } from "node:path";
+import { SimulatedBench } from "../../hardware/sim/bench.ts";
+import type { Config } from "../config/schema.ts";
+import { describeError, type Logger } from "../log.ts";
+import { initAuthority, issueOperator, issueServer, issueVehicle } from "../pqc/authority.ts";
+import { CredentialsMissing } from "../pqc/errors.ts";
+import { loadCredentials } from "../pqc/pki_directory.ts";
+import { importSigningKey, importVerifyKey } from "../pqc/signature.ts";
+import { type RunningServer, startServer } from "../server/mod.ts";
+import { type HttpsTarget, type RunningVmg, startVmg } from "../vmg/mod.ts";
+import { simulationOf, vehicleOf } from "./bench_description.ts";
+import {
+  type CommonOptions,
+  configOf,
+  type DataFolders,
+  foldersOf,
+  interruption,
+  localTarget,
+  loggerOf,
+  makeCommand,
+} from "./common.ts";
+import { CommandFailed, examples, UsageError } from "./output.ts";
+import { simulatedSignals } from "./simulated_signals.ts";
+
+const parts = ["server", "vmg", "bench"] as const;
+type Part = typeof parts[number];
+
+interface ServeOptions extends CommonOptions {
+  only?: Part;
+}
+
+const day = 86_400_000;
+
+const banner = `
+╔═══════════════════════════════════════════════════════════╗
+║                         Zonebench                         ║
+║     OTA server, vehicle gateway and bench on PQC TLS      ║
+╚═══════════════════════════════════════════════════════════╝
+`;
+
+export function serveCommand(): Command {
+  const command = makeCommand(
+    "serve",
+    "runs the OTA server, the gateways of the bench's vehicles and, where the bench is simulated, the bench",
+  )
+    .addOption(new Option("--only <part>", "only one of them").choices(parts))
+    .action(run);
+  return examples(command, [
+    "zonebench serve",
+    "zonebench serve --bench config/bench-100.yaml",
+    "zonebench serve --only server --set database.url=postgres://user:password@localhost/zonebench",
+    "zonebench serve --set bench.timing=none --set server.https.port=9443",
+  ]);
+}
+
+async function run(options: ServeOptions): Promise<void> {
+  const config = await configOf(options);
+  const log = loggerOf(options, config);
+  const folders = foldersOf(options.data);
+  const wants = (part: Part) => options.only === undefined || options.only === part;
+  if (options.only === "bench" && !config.bench.simulated) {
+    throw new UsageError("--only bench: the bench file says simulated: false, so there is none to bring");
+  }
+  if (options.log === "text") Deno.stderr.writeSync(new TextEncoder().encode(banner));
+  await makeDataFolder(folders.root);
+  using stop = interruption();
+  await using running = new AsyncDisposableStack();
+
+  if (wants("server")) await preparePki(config, folders, log);
+  if (config.bench.simulated && wants("bench")) {
+    const bench = await SimulatedBench.start({
+      ...simulationOf(config.bench, folders.bench),
+      log: (message) => log.debug(`[BENCH] ${message}`),
+    });
+    running.defer(() => bench.close());
+    log.info(
+      `Simulated bench: ${bench.gateways.length} gateways, ${bench.ecus.length} ECUs, timing ${config.bench.timing}`,
+    );
+  }
+  let server: RunningServer | undefined;
+  if (wants("server")) {
+    server = await startServer({ ...await serverOptions(config, folders, log), signal: stop.signal });
+    const { stop: end } = server;
+    running.defer(() => end());
+  }
+  if (wants("vmg")) {
+    for (const { vin } of config.bench.vehicles) {
+      const vmg = await startVehicle(vin, config, folders, log, server);
+      running.defer(() => vmg.stop());
+    }
+  }
+  if (server && options.only === undefined) tellNext(config, log);
+  if (options.only === "bench") log.info("Bench running, press Ctrl+C to stop");
+
+  await aborted(stop.signal);
+  log.info("Stopping...");
+  // What ends first is what stands on the rest: gateways, server, bench.
+  await running.disposeAsync();
+  log.info("Stopped");
+}
+
+async function makeDataFolder(directory: string): Promise<void> {
+  try {
+    await Deno.mkdir(directory, { recursive: true, mode: 0o700 });
+  } catch (cause) {
+    throw new CommandFailed(`data folder ${directory}: cannot be made: ${describeError(cause)}`, { cause });
+  }
+}
+
+/** Makes the authority and what the bench needs of it, as far as it is not there. */
+async function preparePki(config: Config, folders: DataFolders, log: Logger): Promise<void> {
+  const directory = folders.pki;
+  const { created } = await initAuthority({ directory });
+  if (created) log.info(`Certificate authority made in ${directory}`);
+  const issued = [
+    await issueServer({ directory, names: config.server.names }),
+    await issueOperator("bench", { directory }),
+  ];
+  for (const { vin } of config.bench.vehicles) issued.push(await issueVehicle(vin, { directory }));
+  for (const it of issued) if (it.issued) log.info(`Certificate issued: ${it.certificateFile}`);
+}
+
+async function serverOptions(config: Config, folders: DataFolders, log: Logger) {
+  const { certificateChain, privateKey, trust } = await loadCredentials(folders.pki, "server");
+  const keyFile = join(folders.pki, "signing.key");
+  const { server, retention } = config;
+  return {
+    dataDirectory: folders.server,
+    database: {
+      url: config.database.url === "" ? undefined : config.database.url,
+      maxConnections: config.database.max_connections,
+    },
+    credentials: { certificateChain, privateKey },
+    trust,
+    handshakeTimeout: server.tls.handshake_timeout * 1000,
+    signingKey: await importSigningKey(await Deno.readTextFile(keyFile)),
+    profiles: server.tls.profiles,
+    https: {
+      hostname: server.https.hostname,
+      port: server.https.port,
+      maxBody: server.https.max_body,
+      maxFirmware: server.https.max_firmware,
+      headerTimeout: server.https.header_timeout * 1000,
+      idleTimeout: server.https.idle_timeout * 1000,
+      bodyTimeout: server.https.idle_timeout * 1000,
+      maxConnections: server.https.max_connections,
+    },
+    mqtt: {
+      hostname: server.mqtt.hostname,
+      port: server.mqtt.port,
+      maxPayload: server.mqtt.max_payload,
+      maxConnections: server.mqtt.max_connections,
+    },
+    local: { port: server.local.port },
+    compressionLevel: config.packages.compression_level,
+    updates: {
+      timeout: config.updates.timeout * 1000,
+      commandTimeout: config.updates.command_timeout * 1000,
+    },
+    diagnostics: { timeout: config.diagnostics.timeout * 1000 },
+    telemetry: {
+      batchSize: config.telemetry.batch_size,
+      batchInterval: config.telemetry.batch_interval_ms,
+      rules: config.telemetry.rules.map((rule) => ({
+        metric: rule.metric,
+        min: rule.min,
+        max: rule.max,
+        maxRate: rule.max_rate,
+        maxDeviation: rule.max_deviation,
+        minSamples: rule.min_samples,
+      })),
+    },
+    maintenance: {
+      interval: config.maintenance.interval * 1000,
+      offlineAfter: config.maintenance.offline_after * 1000,
+    },
+    retention: {
+      telemetry: retention.telemetry_days * day,
+      anomalies: retention.anomalies_days * day,
+      diagnostics: retention.diagnostics_days * day,
+      updates: retention.updates_days * day,
+      vci: retention.vci_days * day,
+      addresses: retention.addresses_days * day,
+      packages: retention.packages_days * day,
+    },
+    stopTimeout: server.stop_timeout * 1000,
+    log,
+  };
+}
+
+async function startVehicle(
+  vin: string,
+  config: Config,
+  folders: DataFolders,
+  log: Logger,
+  server: RunningServer | undefined,
+): Promise<RunningVmg> {
+  const { vmg } = config;
+  const { certificateChain, privateKey, trust } = await vehicleCredentials(folders.pki, vin);
+  const key = await importVerifyKey(await Deno.readTextFile(join(folders.pki, "signing.pub")));
+  return await startVmg({
+    vehicle: vehicleOf(config.bench, vin),
+    directory: join(folders.vmg, vin),
+    credentials: { certificateChain, privateKey },
+    trust,
+    packageKeys: [key],
+    https: targetOf(vmg.https_url, 443, server?.https ?? config.server.https),
+    mqtt: targetOf(vmg.mqtt_url, 8883, server?.mqtt ?? config.server.mqtt),
+    log,
+    telemetry: config.bench.simulated ? simulatedSignals() : undefined,
+    autoUpdate: vmg.auto_update,
+    bus: { sourceAddress: config.bench.tester_address },
+    link: {
+      reconnectDelay: vmg.reconnect_min * 1000,
+      maxReconnectDelay: vmg.reconnect_max * 1000,
+      keepalive: vmg.keepalive,
+      connectTimeout: vmg.connect_timeout * 1000,
+      heartbeatInterval: vmg.heartbeat_interval * 1000,
+      telemetryInterval: vmg.telemetry_interval * 1000,
+    },
+    diagnostics: { timeout: vmg.diagnostics_timeout * 1000 },
+  });
+}
+
+async function vehicleCredentials(directory: string, vin: string) {
+  try {
+    return await loadCredentials(directory, `vehicle-${vin}`);
+  } catch (cause) {
+    if (!(cause instanceof CredentialsMissing)) throw cause;
+    throw new CommandFailed(
+      `${cause.message}; issue it where the server runs (zonebench pki issue vehicle ${vin}) and copy ` +
+        `vehicle-${vin}.crt, vehicle-${vin}.key, ca.crt and signing.pub to ${directory}`,
+      { cause },
+    );
+  }
+}
+
+/** Where a listener is: at the URL, or on this machine where none is given. */
+function targetOf(url: string, defaultPort: number, bound: { hostname: string; port: number }): HttpsTarget {
+  if (url === "") return localTarget(bound.hostname, bound.port);
+  const { hostname, port } = new URL(url);
+  return { hostname: hostname.replace(/^\[(.*)\]$/, "$1"), port: port === "" ? defaultPort : Number(port) };
+}
+
+function tellNext(config: Config, log: Logger): void {
+  const [vehicle] = config.bench.vehicles;
+  const ecu = vehicle.gateways.flatMap((gateway) => gateway.ecus).at(0);
+  log.info("Next, in a second terminal:");
+  log.info("  deno task zonebench discover");
+  if (ecu) log.info(`  deno task zonebench diag ${ecu.ecu_id} 0x22 F190 --via-server`);
+  log.info("  deno task zonebench firmware add --help");
+  log.info(`  deno task zonebench update start --vin ${vehicle.vin}`);
+  log.info(`  dashboard: http://127.0.0.1:${config.server.local.port}/`);
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.resolve();
+  return new Promise((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
+}
