@@ -1,52 +1,7 @@
-// The other end of the DoIP bench, in a thread of its own: an entity with one ECU that answers each TransferData, and
-// a bare socket server that moves the same number of bytes.
+/// <reference lib="deno.worker" />
+// The bench's servers in a thread of their own; posts their ports.
 
-import { DoipEntity } from "../../hardware/doip/server.ts";
+import { startServers } from "./doip_round_trip_servers.ts";
 
-/** Ports of the two servers, posted when they listen. */
-export interface BenchPorts {
-  entity: number;
-  raw: number;
-}
-
-/** Bytes that come back for a request over DoIP: acknowledgement (13) and a two-byte answer (14). */
-const answerLength = 27;
-
-const response = Uint8Array.of(0x76, 0x00);
-const entity = await DoipEntity.listen({
-  hostname: "127.0.31.10",
-  port: 0,
-  udpPort: false,
-  vin: "WDB1234567F890123",
-  logicalAddress: 0x1000,
-  eid: Uint8Array.of(2, 0, 0, 0, 0, 1),
-  gid: Uint8Array.of(2, 0, 0, 0, 0, 1),
-  nodes: new Map([[0x1001, {
-    handle(request: Uint8Array, _context: unknown, respond: (response: Uint8Array) => void): void {
-      response[1] = request[1];
-      respond(response);
-    },
-  }]]),
-});
-
-const raw = Deno.listen({ hostname: "127.0.31.10", port: 0 });
-postMessage({ entity: entity.port, raw: raw.addr.port } satisfies BenchPorts);
-for await (const connection of raw) answer(connection);
-
-/** The first four bytes on a connection say how long a request is; each is answered when it is complete. */
-async function answer(connection: Deno.TcpConn): Promise<void> {
-  connection.setNoDelay(true);
-  const buffer = new Uint8Array(131_072);
-  await connection.read(buffer);
-  const length = new DataView(buffer.buffer).getUint32(0);
-  const bytes = new Uint8Array(answerLength);
-  await connection.write(bytes.subarray(0, 1));
-  let arrived = 0;
-  for (let read = await connection.read(buffer); read !== null; read = await connection.read(buffer)) {
-    arrived += read;
-    if (arrived < length) continue;
-    arrived -= length;
-    await connection.write(bytes);
-  }
-  connection.close();
-}
+const { entity, raw } = await startServers();
+self.postMessage({ entity, raw });
