@@ -1,0 +1,101 @@
+// The one error class of the REST interface and how it, and what the modules below throw, becomes an answer (RFC 9457).
+
+import { type Problem, problemMediaType } from "../../contract/problem.ts";
+import { isFullDisk } from "../files.ts";
+import {
+  ConflictError,
+  DatabaseTimeoutError,
+  DatabaseUnavailableError,
+  InvalidArgumentError,
+  NotFoundError,
+} from "../store/errors.ts";
+
+/** Titles of the statuses that this server answers with (RFC 9110 section 15, RFC 4918 for 507). */
+const titles: Readonly<Record<number, string>> = {
+  400: "Bad Request",
+  403: "Forbidden",
+  404: "Not Found",
+  405: "Method Not Allowed",
+  406: "Not Acceptable",
+  408: "Request Timeout",
+  409: "Conflict",
+  413: "Content Too Large",
+  415: "Unsupported Media Type",
+  416: "Range Not Satisfiable",
+  421: "Misdirected Request",
+  422: "Unprocessable Content",
+  500: "Internal Server Error",
+  503: "Service Unavailable",
+  507: "Insufficient Storage",
+};
+
+export interface HttpProblemOptions extends ErrorOptions {
+  /** Short name for programs, e.g. `vin_mismatch`. */
+  code?: string;
+  errors?: Problem["errors"];
+  headers?: Record<string, string>;
+  /** The connection cannot be used for another request. */
+  close?: boolean;
+}
+
+/** A request that is refused. */
+export class HttpProblem extends Error {
+  override readonly name = "HttpProblem";
+  readonly code: string | undefined;
+  readonly errors: Problem["errors"];
+  readonly headers: Record<string, string>;
+
+  constructor(readonly status: number, detail: string, options: HttpProblemOptions = {}) {
+    super(detail, options.cause === undefined ? undefined : { cause: options.cause });
+    this.code = options.code;
+    this.errors = options.errors;
+    this.headers = { ...options.headers, ...(options.close ? { connection: "close" } : {}) };
+  }
+}
+
+/** What the modules below threw, as a problem; undefined for what nobody expected. */
+export function toProblem(error: unknown): HttpProblem | undefined {
+  if (error instanceof HttpProblem) return error;
+  if (error instanceof NotFoundError) {
+    return new HttpProblem(404, error.message, { code: "not_found", cause: error });
+  }
+  if (error instanceof ConflictError) {
+    return new HttpProblem(409, error.message, { code: "conflict", cause: error });
+  }
+  if (error instanceof InvalidArgumentError) {
+    return new HttpProblem(400, error.message, { code: "invalid_argument", cause: error });
+  }
+  if (error instanceof DatabaseUnavailableError || error instanceof DatabaseTimeoutError) {
+    return new HttpProblem(503, "the database does not answer", {
+      code: "database_unavailable",
+      headers: { "retry-after": "5" },
+      cause: error,
+    });
+  }
+  if (isFullDisk(error)) {
+    return new HttpProblem(507, "there is no room left on the server's disk", {
+      code: "disk_full",
+      close: true,
+      cause: error,
+    });
+  }
+  return undefined;
+}
+
+/** The answer for a problem. @param instance path that was asked for */
+export function problemResponse(problem: HttpProblem, instance: string): Response {
+  const { status, code, errors, message } = problem;
+  const body: Problem = {
+    type: code === undefined ? "about:blank" : `urn:zonebench:problem:${code}`,
+    title: titles[status] ?? "Error",
+    status,
+    detail: message,
+    instance,
+    ...(code === undefined ? {} : { code }),
+    ...(errors === undefined ? {} : { errors }),
+  };
+  return new Response(JSON.stringify(body), {
+    status,
+    headers: { "content-type": problemMediaType, "cache-control": "no-store", ...problem.headers },
+  });
+}
