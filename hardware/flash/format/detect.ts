@@ -21,6 +21,10 @@ const containers: readonly { name: string; magic: readonly number[] }[] = [
   { name: "an xz archive", magic: [0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00] },
   { name: "a Zstandard frame", magic: [0x28, 0xb5, 0x2f, 0xfd] },
   { name: "a UF2 file", magic: [0x55, 0x46, 0x32, 0x0a] },
+  { name: "Intel HEX in UTF-16", magic: [0xff, 0xfe, 0x3a, 0x00] },
+  { name: "Intel HEX in UTF-16", magic: [0xfe, 0xff, 0x00, 0x3a] },
+  { name: "S-records in UTF-16", magic: [0xff, 0xfe, 0x53, 0x00] },
+  { name: "S-records in UTF-16", magic: [0xfe, 0xff, 0x00, 0x53] },
   { name: "a zonebench package", magic: [0x4f, 0x54, 0x41, 0x50] },
 ];
 
@@ -49,7 +53,7 @@ export function detectFormat(head: Uint8Array): FirmwareFormat {
     }
     if (isSRecordMark(head, at) && areDigits(head, at + 2)) throw unknown("S-records behind something else");
   }
-  if (head.every((byte) => isBlank(byte) || (byte >= 0x20 && byte < 0x7f))) {
+  if (head.subarray(startOfText(head)).every((byte) => isBlank(byte) || (byte >= 0x20 && byte < 0x7f))) {
     throw unknown("a text that begins with neither ':' nor 'S'");
   }
   return "binary";
