@@ -1,25 +1,26 @@
 // connect(): opens a TLS 1.3 connection, shows the own certificate and verifies the server's.
 
-import { isIP } from "node:net";
+import { connect as connectTcp, isIP } from "node:net";
 import {
   checkServerIdentity,
   connect as connectTls,
   type ConnectionOptions,
   type PeerCertificate,
-  type TLSSocket,
 } from "node:tls";
 import { checkCredentials } from "./credentials.ts";
-import { HandshakeTimeout, NameMismatch, toTlsError } from "./errors.ts";
-import { checkPort, checkPositive, defaultHandshakeTimeout, describe, guard, tlsVersion } from "./native.ts";
+import { ConnectionFailed, HandshakeTimeout, NameMismatch, toTlsError } from "./errors.ts";
+import { checkPort, checkPositive, defaultHandshakeTimeout, describe, tlsVersion } from "./native.ts";
+import { CiphertextGate } from "./native_stream.ts";
 import type { ConnectOptions, TlsConnection } from "./types.ts";
 
 /**
  * Connects with mutual TLS 1.3.
  *
  * In TLS 1.3 the client is done before the server has looked at the client's certificate: a server that refuses it
- * ends the stream a moment later, with an error that {@link toTlsError} explains.
+ * ends the stream a moment later.
  *
  * @throws {RangeError} when an option is out of range.
+ * @throws {BadCredentials} when the credentials or the trusted certificates cannot be used.
  * @throws {TlsError} of the kind that fits when it does not come about; the signal's reason when that was aborted.
  */
 export async function connect(options: ConnectOptions): Promise<TlsConnection> {
@@ -31,61 +32,71 @@ export async function connect(options: ConnectOptions): Promise<TlsConnection> {
   checkCredentials(credentials, trust);
   const where = `TLS connection to ${hostname}:${port}`;
 
-  // The stack's published types leave out allowHalfOpen, which it takes as net.connect() does.
-  const settings: ConnectionOptions & { allowHalfOpen: boolean } = {
-    host: hostname,
-    port,
-    cert: credentials.certificateChain,
-    key: credentials.privateKey,
-    ca: trust,
-    rejectUnauthorized: true,
-    minVersion: tlsVersion,
-    allowHalfOpen: true,
-    // RFC 6066 section 3: an address is no server name.
-    ...(isIP(serverName) === 0 ? { servername: serverName } : {}),
-    checkServerIdentity: (_host, certificate) => nameMismatch(serverName, certificate),
-  };
-  let socket: TLSSocket;
-  try {
-    socket = connectTls(settings);
-  } catch (error) {
-    throw toTlsError(error, where);
-  }
-  guard(socket);
-
-  const { promise, resolve, reject } = Promise.withResolvers<void>();
-  const timer = setTimeout(() => {
-    reject(new HandshakeTimeout(`${where}: not connected after ${timeout} ms`));
-  }, timeout);
-  const aborted = () => reject(signal?.reason);
-  const failed = (error: Error) => reject(toTlsError(error, where));
-  const closed = () => failed(Object.assign(new Error("closed by the peer"), { code: "ECONNRESET" }));
+  /** Whatever goes wrong before the handshake is complete. */
+  const failure = Promise.withResolvers<never>();
+  failure.promise.catch(() => {}); // It is looked at where something is waited for.
+  const failed = (error: unknown) => failure.reject(toTlsError(error, where));
+  const aborted = () => failure.reject(signal?.reason);
   signal?.addEventListener("abort", aborted, { once: true });
-  socket.once("secureConnect", resolve).once("error", failed).once("close", closed);
+  const timer = setTimeout(
+    () => failed(new HandshakeTimeout(`${where}: not made within ${timeout} ms`)),
+    timeout,
+  );
+
+  const raw = connectTcp({ host: hostname, port, allowHalfOpen: true, noDelay: true });
+  const gate = new CiphertextGate(raw);
+  gate.on("error", failed);
+  gate.on("close", () => failed(new ConnectionFailed(`${where}: closed before the handshake was complete`)));
   try {
-    await promise;
-    socket.setNoDelay(true);
-    const mismatch = nameMismatch(serverName, socket.getPeerCertificate());
-    if (mismatch !== undefined) {
-      throw new NameMismatch(`${where}: ${mismatch.message}`, { cause: mismatch, alert: "bad_certificate" });
-    }
-    return describe(socket, "server");
+    const connected = Promise.withResolvers<void>();
+    raw.once("connect", connected.resolve);
+    await Promise.race([connected.promise, failure.promise]);
+
+    const secured = Promise.withResolvers<TlsConnection>();
+    // The stack's published types leave out allowHalfOpen, which it takes as net.connect() does.
+    const settings: ConnectionOptions & { allowHalfOpen: boolean } = {
+      socket: gate,
+      cert: credentials.certificateChain,
+      key: credentials.privateKey,
+      ca: trust,
+      rejectUnauthorized: true,
+      minVersion: tlsVersion,
+      allowHalfOpen: true,
+      // RFC 6066 section 3: an address is no server name.
+      ...(isIP(serverName) === 0 ? { servername: serverName } : {}),
+      checkServerIdentity: (_host, certificate) => nameMismatch(serverName, certificate),
+    };
+    const socket = connectTls(settings);
+    socket.on("error", failed);
+    // At once, and not after an await: what the server sends first may already be on its way to the stream.
+    socket.once("secureConnect", () => {
+      try {
+        const mismatch = nameMismatch(serverName, socket.getPeerCertificate());
+        if (mismatch !== undefined) throw mismatch;
+        secured.resolve(describe({ raw, gate, socket }, "server", where));
+      } catch (error) {
+        failed(error);
+      }
+    });
+    return await Promise.race([secured.promise, failure.promise]);
   } catch (error) {
-    socket.destroy();
+    gate.destroy();
     throw error;
   } finally {
     clearTimeout(timer);
     signal?.removeEventListener("abort", aborted);
-    socket.off("secureConnect", resolve).off("error", failed).off("close", closed);
   }
 }
 
 /** Why the certificate is not for that name, if it is not. The common name is no place for one (RFC 9525 section 2). */
 function nameMismatch(serverName: string, certificate: PeerCertificate): Error | undefined {
-  if (!/(?:^|, )(?:DNS|IP Address):/.test(certificate.subjectaltname ?? "")) {
-    return new NameMismatch(`expected a certificate for ${serverName}, got one without a name or address`, {
-      alert: "bad_certificate",
-    });
-  }
-  return checkServerIdentity(serverName, certificate);
+  const { subjectaltname } = certificate;
+  const found = /(?:^|, )(?:DNS|IP Address):/.test(subjectaltname ?? "")
+    ? checkServerIdentity(serverName, certificate)
+    : new Error("it carries no name or address");
+  if (found === undefined) return undefined;
+  return new NameMismatch(
+    `expected a certificate for ${serverName}, got one for ${subjectaltname || "no name"}: ${found.message}`,
+    { cause: found, alert: "bad_certificate" },
+  );
 }

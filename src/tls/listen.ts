@@ -10,10 +10,10 @@ import {
   checkPositive,
   defaultHandshakeTimeout,
   describe,
-  guard,
   peerCertificate,
   tlsVersion,
 } from "./native.ts";
+import { CiphertextGate } from "./native_stream.ts";
 import type { ListenOptions, TlsListener } from "./types.ts";
 
 /**
@@ -60,12 +60,13 @@ export async function listen(options: ListenOptions): Promise<TlsListener> {
       return;
     }
 
-    const socket = new TLSSocket(raw, settings);
-    guard(socket);
+    const gate = new CiphertextGate(raw);
+    const socket = new TLSSocket(gate, settings);
+    gate.on("error", () => {}); // The socket above reports it.
     const refuse = (error: unknown) => {
       if (!settle()) return;
       socket.destroy();
-      raw.destroy();
+      gate.destroy();
       options.onRefused?.(toTlsError(error, from), address);
     };
     const closed = () => refuse(new ConnectionFailed(`${from}: closed before the handshake was complete`));
@@ -84,19 +85,19 @@ export async function listen(options: ListenOptions): Promise<TlsListener> {
       closed();
       sockets.delete(raw);
     });
-    socket.once("close", closed).once("error", refuse);
+    socket.once("close", closed).on("error", refuse);
     socket.once("secure", () => {
       if (sockets.get(raw) === undefined) return;
       try {
         const refusal = verificationFailure(socket);
         if (refusal !== undefined) throw refusal;
-        const connection = describe(socket, "client");
+        const connection = describe({ raw, gate, socket }, "client", from);
         settle();
         onConnection(connection);
       } catch (error) {
         // An error of onConnection comes after the handshake was settled: it is reported all the same.
         if (sockets.get(raw) !== undefined) return refuse(error);
-        socket.destroy();
+        gate.destroy();
         options.onRefused?.(toTlsError(error, from), address);
       }
     });

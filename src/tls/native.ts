@@ -1,8 +1,10 @@
 // What the runtime's own TLS stack (node:tls) tells about a connection, and what is common to both of its ends.
 
+import type { Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
 import { BadCertificate } from "./errors.ts";
 import { identify, type Role } from "./identity.ts";
+import { type CiphertextGate, PlaintextStream } from "./native_stream.ts";
 import type { Negotiated, TlsConnection } from "./types.ts";
 
 /** The one version that either end speaks. */
@@ -29,37 +31,38 @@ export function peerCertificate(socket: TLSSocket): Uint8Array | undefined {
   return der instanceof Uint8Array ? der : undefined;
 }
 
+/** What one connection is made of, from the network up. */
+export interface Layers {
+  readonly raw: Socket;
+  readonly gate: CiphertextGate;
+  readonly socket: TLSSocket;
+}
+
 /**
  * The connection as the rest of the product sees it.
  *
  * @param peerRole What the other end is.
+ * @param where What the connection is, for error messages.
  * @throws {BadCertificate} when the peer's certificate is missing or unreadable.
  * @throws {WrongKeyUsage} when the peer's certificate is not made for its role.
  */
-export function describe(socket: TLSSocket, peerRole: Role): TlsConnection {
+export function describe({ raw, gate, socket }: Layers, peerRole: Role, where: string): TlsConnection {
   const der = peerCertificate(socket);
   if (der === undefined) {
     throw new BadCertificate("the stack completed the handshake but shows no certificate of the peer", {
       alert: "bad_certificate",
     });
   }
+  const peer = identify(der, peerRole);
   return {
-    stream: socket,
-    peer: identify(der, peerRole),
+    stream: new PlaintextStream(socket, gate, where),
+    peer,
     negotiated: negotiated(socket),
-    localAddress: socket.localAddress ?? "",
-    localPort: socket.localPort ?? 0,
-    remoteAddress: socket.remoteAddress ?? "",
-    remotePort: socket.remotePort ?? 0,
+    localAddress: raw.localAddress ?? "",
+    localPort: raw.localPort ?? 0,
+    remoteAddress: raw.remoteAddress ?? "",
+    remotePort: raw.remotePort ?? 0,
   };
-}
-
-/**
- * Keeps an error on a stream that nobody listens to from ending the process. The owner's own listeners hear the same
- * error, and 'close' follows either way.
- */
-export function guard(socket: TLSSocket): void {
-  socket.on("error", () => {});
 }
 
 /** @throws {RangeError} unless `port` is a whole number from `least` to 65535. */
