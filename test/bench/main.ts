@@ -1,0 +1,37 @@
+// Runs the measurements and prints a table: `deno task bench [NAME…]`.
+
+import type { BenchRow } from "./row.ts";
+
+/** Each measurement by name. Loaded when it is run, so that one does not disturb another. */
+const measurements: Record<string, () => Promise<{ run(): Promise<BenchRow[]> }>> = {
+  doip_round_trip: () => import("./doip_round_trip.ts"),
+  doip_flash: () => import("./doip_flash.ts"),
+  telemetry_messages: () => import("./telemetry_messages.ts"),
+  store_telemetry: () => import("./store_telemetry.ts"),
+  vci_requests: () => import("./vci_requests.ts"),
+  package_build: () => import("./package_build.ts"),
+};
+
+const chosen = Deno.args.length > 0 ? Deno.args : Object.keys(measurements);
+const unknown = chosen.find((name) => !Object.hasOwn(measurements, name));
+if (unknown !== undefined) {
+  console.error(`no measurement "${unknown}"; there are ${Object.keys(measurements).join(", ")}`);
+  Deno.exit(2);
+}
+
+console.log(`Deno ${Deno.version.deno}, ${navigator.hardwareConcurrency} cores`);
+for (const name of chosen) {
+  console.error(`measuring ${name} …`);
+  const { run } = await measurements[name]();
+  const rows = await run();
+  const width = Math.max(...rows.map((row) => row.what.length));
+  const valueWidth = Math.max(...rows.map((row) => row.value.length));
+  console.log(`\n${name}`);
+  for (const { what, value, beside } of rows) {
+    console.log(
+      `  ${what.padEnd(width)}  ${value.padStart(valueWidth)}${beside ? `   beside ${beside}` : ""}`,
+    );
+  }
+}
+// Connections that a measurement left to time out by themselves must not hold the program.
+Deno.exit(0);
