@@ -3,8 +3,7 @@
 import { Buffer } from "node:buffer";
 import { MqttClient } from "mqtt";
 import { connect } from "../../tls/connect.ts";
-import type { Negotiated } from "../../tls/types.ts";
-import type { Credentials } from "../../tls/types.ts";
+import type { Credentials, Negotiated } from "../../tls/types.ts";
 import { VmgError } from "../errors.ts";
 import type { MqttTarget } from "../options.ts";
 import { orAborted } from "../wait.ts";
@@ -96,14 +95,14 @@ export async function openSession(options: SessionOptions): Promise<MqttSession>
     }
     callback();
   };
-  const refused = Promise.withResolvers<never>();
-  const connected = new Promise<boolean>((resolve) => {
+  const waits = new Waits();
+  const connected = waits.until<boolean>((resolve) => {
     client.on("connect", (packet) => resolve(packet.sessionPresent));
   });
   const gone = () => {
     const cause = failure ?? new SessionError(`${where}: closed by the other side`);
     closed.resolve(ended ? undefined : cause);
-    refused.reject(cause);
+    waits.end(cause);
   };
   client.on("error", (error) => {
     fail(new SessionError(`${where}: ${error.message}`, { cause: error }));
@@ -114,17 +113,16 @@ export async function openSession(options: SessionOptions): Promise<MqttSession>
   // The library says `close` for a connection that it gave up; the stream says it for one that fell away below it.
   client.on("close", gone);
   stream.on("close", gone);
-  // Whoever waits for it below hears it; later nobody does.
-  refused.promise.catch(() => {});
-
   const timer = setTimeout(() => {
     fail(new SessionError(`${where}: no session within ${connectTimeout} ms`));
   }, connectTimeout);
   try {
-    const sessionPresent = await orAborted(Promise.race([connected, refused.promise]), signal);
+    const sessionPresent = await orAborted(connected, signal);
     const topics = Object.fromEntries(options.subscriptions.map((topic) => [topic, { qos: 1 as const }]));
     const granted = await orAborted(
-      Promise.race([client.subscribeAsync(topics), refused.promise]),
+      waits.until<{ topic: string; qos: number }[]>((resolve, reject) => {
+        client.subscribe(topics, (error, grants) => error ? reject(error) : resolve(grants ?? []));
+      }),
       signal,
     );
     // 3.9.3: 0x80 says that the broker refuses the topic.
@@ -137,12 +135,11 @@ export async function openSession(options: SessionOptions): Promise<MqttSession>
       localAddress: connection.localAddress,
       negotiated: connection.negotiated,
       closed: closed.promise,
-      publish: async (topic, payload, { repeated = false } = {}) => {
-        const published = client.publishAsync(topic, payload, { qos: 1, dup: repeated });
-        // When the connection ends first, the library settles it later, and nobody is there to hear.
-        published.catch(() => {});
-        await Promise.race([published, refused.promise]);
-      },
+      publish: (topic, payload, { repeated = false } = {}) =>
+        waits.until<void>((resolve, reject) => {
+          client.publish(topic, payload, { qos: 1, dup: repeated }, (error) =>
+            error ? reject(error) : resolve());
+        }),
       close: async (timeout) => {
         ended = true;
         const limit = setTimeout(() => stream.destroy(), timeout);
@@ -156,5 +153,36 @@ export async function openSession(options: SessionOptions): Promise<MqttSession>
     throw error;
   } finally {
     clearTimeout(timer);
+  }
+}
+
+/** Waits that the end of the connection ends; each is forgotten once it is over. */
+class Waits {
+  readonly #rejects = new Set<(cause: Error) => void>();
+  #ended: Error | undefined;
+
+  /** @param begin settles the wait, unless the connection ends first */
+  until<T>(begin: (resolve: (value: T) => void, reject: (error: Error) => void) => void): Promise<T> {
+    if (this.#ended !== undefined) return Promise.reject(this.#ended);
+    const { promise, resolve, reject } = Promise.withResolvers<T>();
+    this.#rejects.add(reject);
+    const settle = () => this.#rejects.delete(reject);
+    begin(
+      (value) => {
+        settle();
+        resolve(value);
+      },
+      (error) => {
+        settle();
+        reject(error);
+      },
+    );
+    return promise;
+  }
+
+  end(cause: Error): void {
+    this.#ended ??= cause;
+    for (const reject of this.#rejects) reject(this.#ended);
+    this.#rejects.clear();
   }
 }

@@ -41,7 +41,8 @@ const migrations: readonly string[] = [
     package_id TEXT,
     download_url TEXT,
     target_ecus TEXT NOT NULL,
-    initiator TEXT NOT NULL,
+    -- What a vehicle that updates itself wanted, "ECU@version …"; NULL where the server gave the command.
+    wanted TEXT,
     status TEXT NOT NULL,
     cancel_requested INTEGER NOT NULL DEFAULT 0,
     error TEXT,

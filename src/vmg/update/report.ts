@@ -1,0 +1,158 @@
+// What is told about an update under way: each report is a whole picture, so that a newer one may take the place of one
+// that waits. A change of state is told at once, progress alone at an interval.
+
+import { topicOf } from "../../contract/mqtt.ts";
+import type { EcuReport, UpdateReport, UpdateStatus } from "../../contract/ota.ts";
+import type { Outbox } from "../link/outbox.ts";
+import type { EcuUpdateStatus } from "./journal.ts";
+
+/** Longest text of an error that the contract takes. */
+const maxError = 2_000;
+
+/** Shares of the whole, per cent: where downloading, verifying and installing begin and end. */
+const share = { download: 0, verify: 30, install: 35, end: 100 } as const;
+
+/** One ECU as it is reported. */
+export interface EcuState {
+  ecuId: string;
+  status: EcuUpdateStatus;
+  /** Per cent. */
+  progress: number;
+  step: string | null;
+  error: string | null;
+  /** Bytes of its image, for its share of the whole; 1 before that is known. */
+  weight: number;
+}
+
+/** Options of {@link UpdateReporter}. */
+export interface UpdateReporterOptions {
+  vmgId: string;
+  updateId: string;
+  status: UpdateStatus;
+  ecus: readonly EcuState[];
+  outbox: Outbox;
+  /** Least time between two reports of progress alone, milliseconds. */
+  interval: number;
+}
+
+/** The picture of one update and its reports. */
+export class UpdateReporter {
+  readonly #options: UpdateReporterOptions;
+  readonly #ecus: Map<string, EcuState>;
+  #status: UpdateStatus;
+  #stageDone = 0;
+  #sent = 0;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #over = false;
+
+  constructor(options: UpdateReporterOptions) {
+    this.#options = options;
+    this.#status = options.status;
+    this.#ecus = new Map(options.ecus.map((ecu) => [ecu.ecuId, { ...ecu }]));
+  }
+
+  get ecus(): readonly Readonly<EcuState>[] {
+    return [...this.#ecus.values()];
+  }
+
+  /** The update enters a stage. */
+  enter(status: UpdateStatus): void {
+    this.#status = status;
+    this.#stageDone = 0;
+    this.#send();
+  }
+
+  /** How much of downloading or verifying is done, 0 … 1. */
+  stage(done: number): void {
+    this.#stageDone = Math.min(1, Math.max(0, done));
+    this.#sendLater();
+  }
+
+  /** Something about an ECU changes. */
+  ecu(ecuId: string, change: Partial<Omit<EcuState, "ecuId">>): void {
+    const ecu = this.#ecus.get(ecuId);
+    if (ecu === undefined) return;
+    const { status } = ecu;
+    Object.assign(ecu, change);
+    if (ecu.status === status) this.#sendLater();
+    else this.#send();
+  }
+
+  /** Queues the last report. To be called within the transaction that ends the update. */
+  finish(status: UpdateStatus, error: string | null): void {
+    this.#status = status;
+    this.close();
+    this.#queue("final", error);
+  }
+
+  /** Sends nothing more. */
+  close(): void {
+    this.#over = true;
+    clearTimeout(this.#timer);
+  }
+
+  /** Per cent of the whole. */
+  get progress(): number {
+    if (this.#status === "completed") return 100;
+    let begin: number = share.install;
+    let end: number = share.end;
+    let done = this.#stageDone;
+    if (this.#status === "accepted" || this.#status === "downloading") {
+      [begin, end] = [share.download, share.verify];
+    } else if (this.#status === "verifying") [begin, end] = [share.verify, share.install];
+    else {
+      const ecus = [...this.#ecus.values()];
+      const all = ecus.reduce((sum, { weight }) => sum + weight, 0);
+      done = ecus.reduce((sum, { weight, progress }) => sum + weight * progress / 100, 0) / (all || 1);
+      // An update that ended before it came to installing did nothing of it.
+      if (done === 0 && this.#status !== "installing") return 0;
+    }
+    return rounded(begin + (end - begin) * done);
+  }
+
+  #sendLater(): void {
+    if (this.#over || this.#timer !== undefined) return;
+    const wait = this.#sent + this.#options.interval - Date.now();
+    if (wait <= 0) this.#send();
+    else this.#timer = setTimeout(() => this.#send(), wait);
+  }
+
+  #send(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    if (this.#over) return;
+    this.#sent = Date.now();
+    this.#queue("progress", null);
+  }
+
+  #queue(kind: "progress" | "final", error: string | null): void {
+    const { vmgId, updateId, outbox } = this.#options;
+    const report: Omit<UpdateReport, "message_id" | "status"> & { status: UpdateStatus } = {
+      update_id: updateId,
+      status: this.#status,
+      progress: this.progress,
+      ecus: [...this.#ecus.values()].map(toReport),
+      ...(error === null ? {} : { error: clipped(error) }),
+      timestamp: new Date().toISOString(),
+    };
+    outbox.add({ topic: topicOf(vmgId, "ota/status"), payload: report, kind, slot: `update ${updateId}` });
+  }
+}
+
+function toReport({ ecuId, status, progress, step, error }: EcuState): EcuReport {
+  return {
+    ecu_id: ecuId,
+    status,
+    progress: rounded(progress),
+    ...(step === null ? {} : { step }),
+    ...(error === null ? {} : { error: clipped(error) }),
+  };
+}
+
+function rounded(progress: number): number {
+  return Math.round(progress * 10) / 10;
+}
+
+function clipped(text: string): string {
+  return text.length <= maxError ? text : `${text.slice(0, maxError - 1)}…`;
+}
