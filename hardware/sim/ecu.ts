@@ -1,22 +1,357 @@
-// A simulated ECU.
-import type { SimulatedFault } from "./options.ts";
+// A simulated ECU: power, boot loader, flash and diagnostics put together.
+import { Buffer } from "node:buffer";
+import { type Clock, sleep, systemClock } from "../uds/clock.ts";
+import { Nrc } from "../uds/nrc.ts";
+import { createSeedKey } from "../uds/seed_key.ts";
+import { UdsServer } from "../uds/server.ts";
+import { Refusal } from "../uds/server_service.ts";
+import { CommunicationControl, Did, hex, negativeResponse, Session } from "../uds/services.ts";
+import type { DiagnosticEndpoint, RequestContext } from "../uds/transport.ts";
+import { BootLoader } from "./boot_loader.ts";
+import { FileChunkStore } from "./chunk_store.ts";
+import { DtcMemory } from "./dtc_memory.ts";
+import { defaultMemory, defaultSecurity, factoryImage } from "./ecu_defaults.ts";
+import { type DataIdentifier, ecuServices } from "./ecu_services.ts";
+import { FaultInjector } from "./faults.ts";
+import { FlashMemory, PowerCutError } from "./flash_memory.ts";
+import { readNonvolatile, writeNonvolatile } from "./nonvolatile.ts";
+import type { SimulatedEcuOptions, SimulatedFault, SimulatedTiming } from "./options.ts";
 
-/** One ECU of a simulated bench, as tests reach into it. */
-export interface SimulatedEcu {
+/** off · booting · application · boot: no whole application, the boot loader answers alone. */
+export type EcuState = "off" | "booting" | "application" | "boot";
+
+/** What surrounds an ECU. */
+export interface EcuSurroundings {
+  /** VIN of the vehicle, F190. */
+  vin: string;
+  /** @default "none" */
+  timing?: SimulatedTiming;
+  /** Folder of this ECU's memory and state. @default nothing is kept */
+  directory?: string;
+  /** Has the gateway close its connections, for the fault of that name. @default the fault is a silence */
+  closeConnection?: () => void;
+  /** @default nothing is said */
+  log?: (message: string) => void;
+  /** @default the system's clock */
+  clock?: Clock;
+  /** Random numbers for seeds. @default the system's */
+  random?: (length: number) => Uint8Array;
+}
+
+/** One ECU of a simulated bench. It is made without power. */
+export class SimulatedEcu implements DiagnosticEndpoint {
   readonly ecuId: string;
   readonly logicalAddress: number;
-  /** off, booting, application, or boot when there is no whole application. */
-  readonly state: "off" | "booting" | "application" | "boot";
+  readonly options: SimulatedEcuOptions;
+  readonly dtcs: DtcMemory;
+  /** Whether DTCs are stored (0x85). */
+  dtcSetting = true;
+  /** Control type of CommunicationControl (0x28) in force. */
+  communication: number = CommunicationControl.enableRxAndTx;
+
+  readonly #memory: FlashMemory;
+  readonly #boot: BootLoader;
+  readonly #server: UdsServer;
+  readonly #faults = new FaultInjector();
+  readonly #surroundings: EcuSurroundings;
+  readonly #clock: Clock;
+  readonly #timed: boolean;
+  readonly #nonvolatilePath: string | undefined;
+  #state: EcuState = "off";
+  #fingerprint: Uint8Array | undefined;
+  // Counts power cuts and resets, so that a boot that one of them interrupted ends there.
+  #life = 0;
+  #booted: Promise<void> = Promise.resolve();
+
+  constructor(options: SimulatedEcuOptions, surroundings: EcuSurroundings) {
+    const { ecuId, logicalAddress, banks = 2, maxBlockLength = 4_095, readMemorySecured = false } = options;
+    if (!/^[A-Za-z0-9_-]+$/.test(ecuId)) {
+      throw new RangeError(`ecuId: expected letters, digits, _ and -, got ${JSON.stringify(ecuId)}`);
+    }
+    if (!Number.isInteger(logicalAddress) || logicalAddress < 1 || logicalAddress > 0xffff) {
+      throw new RangeError(`${ecuId} logicalAddress: expected 0x0001 … 0xFFFF, got ${logicalAddress}`);
+    }
+    if (banks !== 1 && banks !== 2) throw new RangeError(`${ecuId} banks: expected 1 or 2, got ${banks}`);
+    if (!Number.isInteger(maxBlockLength) || maxBlockLength < 3 || maxBlockLength > 0xffffff) {
+      throw new RangeError(`${ecuId} maxBlockLength: expected 3 … 16777215, got ${maxBlockLength}`);
+    }
+    this.ecuId = ecuId;
+    this.logicalAddress = logicalAddress;
+    this.options = options;
+    this.#surroundings = surroundings;
+    this.#clock = surroundings.clock ?? systemClock;
+    this.#timed = surroundings.timing === "realistic";
+    const { directory } = surroundings;
+    this.#nonvolatilePath = directory === undefined ? undefined : `${directory}/nonvolatile.json`;
+    this.#memory = new FlashMemory({
+      regions: options.memory ?? defaultMemory,
+      banks,
+      timing: surroundings.timing,
+      store: directory === undefined ? undefined : new FileChunkStore(`${directory}/flash`),
+      clock: this.#clock,
+    });
+    this.#memory.onPowerCut = () => this.powerOff();
+    this.#boot = new BootLoader(this.#memory, directory === undefined ? undefined : `${directory}/boot.json`);
+    this.dtcs = new DtcMemory(options.dtcs ?? []);
+    const kept = this.#nonvolatilePath === undefined ? undefined : readNonvolatile(this.#nonvolatilePath);
+    if (kept !== undefined) {
+      this.#fingerprint = kept.fingerprint;
+      this.dtcs.restore(kept.dtcs);
+    }
+    this.dtcs.onChange = () => this.#keep();
+    const security = { ...defaultSecurity(options.ecuType), ...options.securityAccess };
+    const { level = 1, seedKey, seedLength = seedKey.algorithm === "linear" ? 4 : 16, attempts, delay } =
+      security;
+    this.#server = new UdsServer({
+      name: ecuId,
+      services: ecuServices({
+        memory: this.#memory,
+        boot: this.#boot,
+        dtcs: this.dtcs,
+        dids: this.#dids(),
+        securityLevel: level,
+        maxBlockLength,
+        readMemorySecured,
+        session: () => this.#server.session,
+        isUnlocked: () => this.#server.security.unlocked === level,
+        applicationRuns: () => this.#state === "application",
+        setDtcSetting: (on) => this.dtcSetting = on,
+        setCommunication: (control) => this.communication = control,
+        reset: () => this.#restart(),
+      }),
+      security: [{
+        level,
+        seedKey: createSeedKey(seedKey),
+        seedLength,
+        ...attempts === undefined ? {} : { attempts },
+        ...delay === undefined ? {} : { delay },
+      }],
+      onSession: (session) => this.#sessionBegan(session),
+      log: surroundings.log,
+      clock: this.#clock,
+      random: surroundings.random,
+    });
+    for (const fault of options.faults ?? []) this.inject(fault);
+  }
+
+  /** What the ECU is doing. */
+  get state(): EcuState {
+    return this.#state;
+  }
+
   /** Version of the application that runs, if one does. */
-  readonly version: string | undefined;
-  /** Cuts the power at once. */
-  powerOff(): void;
-  /** Switches on; resolves when it answers. */
-  powerOn(): Promise<void>;
-  /** Bytes as the CPU sees them: of the active bank, 0xFF where erased. */
-  readMemory(address: number, length: number): Uint8Array;
-  /** Sets a fault. */
-  inject(fault: SimulatedFault): void;
+  get version(): string | undefined {
+    return this.#state === "application" ? this.#boot.application?.version : undefined;
+  }
+
+  /** The diagnostic session that is active. */
+  get session(): number {
+    return this.#server.session;
+  }
+
+  /** Flash operations so far, for power cuts in the n-th. */
+  get flashOperations(): number {
+    return this.#memory.operations;
+  }
+
+  /** Switches on; resolves when the ECU answers, or is off again. */
+  powerOn(): Promise<void> {
+    if (this.#state === "off") {
+      this.#memory.powered = true;
+      this.#restart();
+    }
+    return this.#booted;
+  }
+
+  /** Cuts the power at once. What was under way ends where it is. */
+  powerOff(): void {
+    if (this.#state === "off") return;
+    this.#surroundings.log?.(`${this.ecuId}: power off`);
+    this.#life++;
+    this.#state = "off";
+    this.#memory.powered = false;
+    this.#faults.powerCycled();
+    this.#leaveSession();
+  }
+
+  /** Switches off and closes the files. */
+  close(): void {
+    this.powerOff();
+    this.#memory.close();
+  }
+
+  /** Resolves when a boot under way has ended. */
+  ready(): Promise<void> {
+    return this.#booted;
+  }
+
+  /** Bytes as the CPU sees them: of the active bank, FF where erased. @throws {RangeError} outside the regions */
+  readMemory(address: number, length: number): Uint8Array {
+    const into = new Uint8Array(length);
+    const region = this.#memory.regionOf(address, length);
+    this.#memory.read(region === undefined ? 0 : this.#boot.activeBank(region), address, into);
+    return into;
+  }
+
+  /** A test of the ECU found this: stored unless DTC setting is off. @returns whether it was stored */
+  reportDtc(code: number, status: number): boolean {
+    if (!this.dtcSetting || this.#state !== "application") return false;
+    this.dtcs.set(code, status);
+    return true;
+  }
+
+  /** Sets a fault. @throws {RangeError} when its numbers cannot be */
+  inject(fault: SimulatedFault): void {
+    if (fault.kind !== "power_cut") return this.#faults.add(fault);
+    if (!Number.isInteger(fault.operation) || fault.operation < 1) {
+      throw new RangeError(`fault operation: expected 1 or more, got ${fault.operation}`);
+    }
+    this.#memory.cutPowerAt(fault.operation);
+  }
+
   /** Takes all faults back. */
-  clearFaults(): void;
+  clearFaults(): void {
+    this.#faults.clear();
+    this.#memory.cancelPowerCut();
+  }
+
+  handle(request: Uint8Array, context: RequestContext, respond: (response: Uint8Array) => void): void {
+    if (this.#state !== "application" && this.#state !== "boot" || request.length === 0) return;
+    if (this.#faults.idle) this.#server.handle(request, context, respond);
+    else this.#handleFaulty(request, context, respond);
+  }
+
+  disconnected(tester: number): void {
+    this.#server.disconnected(tester);
+  }
+
+  #handleFaulty(request: Uint8Array, context: RequestContext, respond: (response: Uint8Array) => void): void {
+    const fault = this.#faults.meet(request[0]);
+    if (fault !== undefined && fault.kind !== "silence") {
+      this.#surroundings.log?.(`${this.ecuId}: fault ${fault.kind} at service ${hex(request[0], 2)}`);
+    }
+    switch (fault?.kind) {
+      case undefined:
+        return this.#server.handle(request, context, respond);
+      case "negative_response":
+        return respond(Uint8Array.of(negativeResponse, request[0], fault.nrc));
+      case "silence":
+        return;
+      case "lost_answer":
+        return this.#server.handle(request, context, () => {});
+      case "late_answer":
+        return this.#server.handle(request, context, (response) => {
+          const late = response.slice();
+          this.#clock.after(fault.delay, () => respond(late));
+        });
+      case "close_connection":
+        return this.#surroundings.closeConnection?.();
+    }
+  }
+
+  /** Boots anew, as power-on and reset do. */
+  #restart(): void {
+    this.#life++;
+    this.#state = "booting";
+    this.#leaveSession();
+    this.#booted = this.#start(this.#life);
+  }
+
+  async #start(life: number): Promise<void> {
+    try {
+      if (this.#timed) await sleep(this.#clock, this.options.bootTime ?? 400);
+      if (life !== this.#life) return;
+      if (this.#boot.isNew) await this.#leaveFactory();
+      if (life !== this.#life) return;
+      await this.#boot.boot();
+    } catch (error) {
+      // The power failed while booting; powerOff() has said so and the next power-on starts over.
+      if (error instanceof PowerCutError) return;
+      throw error;
+    }
+    if (life !== this.#life) return;
+    this.#state = this.#boot.application === undefined ? "boot" : "application";
+    this.#surroundings.log?.(
+      `${this.ecuId}: ${
+        this.#boot.application === undefined
+          ? "no whole application, boot loader"
+          : `application ${this.#boot.application.version}`
+      }`,
+    );
+  }
+
+  async #leaveFactory(): Promise<void> {
+    const { swVersion, factoryImageSize = 32_768 } = this.options;
+    const [region] = this.#memory.regions;
+    const image = factoryImage(this.options, Math.min(factoryImageSize, region.size));
+    this.#memory.counting = false;
+    try {
+      await this.#boot.install(swVersion, region.address, image);
+    } finally {
+      this.#memory.counting = true;
+    }
+  }
+
+  #leaveSession(): void {
+    this.#server.reset();
+    this.#sessionBegan(Session.default);
+  }
+
+  #sessionBegan(session: number): void {
+    // What was downloaded belongs to the programming session that took it.
+    this.#boot.abort();
+    if (session !== Session.default) return;
+    // The default session undoes what 85 and 28 set (10.2.1).
+    this.dtcSetting = true;
+    this.communication = CommunicationControl.enableRxAndTx;
+  }
+
+  #keep(): void {
+    if (this.#nonvolatilePath === undefined) return;
+    writeNonvolatile(this.#nonvolatilePath, { fingerprint: this.#fingerprint, dtcs: this.dtcs.statuses });
+  }
+
+  #dids(): Map<number, DataIdentifier> {
+    const { options } = this;
+    const text = (value: string): DataIdentifier => {
+      const bytes = new Uint8Array(Buffer.from(value, "latin1"));
+      return { read: () => bytes };
+    };
+    const version: DataIdentifier = {
+      read: () => {
+        const { application } = this.#boot;
+        // A boot loader on its own has no application whose version it could tell.
+        if (application === undefined) throw new Refusal(Nrc.conditionsNotCorrect);
+        return new Uint8Array(Buffer.from(application.version, "latin1"));
+      },
+    };
+    const fingerprint = (): Uint8Array => {
+      if (this.#fingerprint === undefined) throw new Refusal(Nrc.conditionsNotCorrect);
+      return this.#fingerprint;
+    };
+    return new Map<number, DataIdentifier>([
+      [Did.activeDiagnosticSession, { read: () => Uint8Array.of(this.#server.session) }],
+      [Did.bootSoftwareIdentification, text("SIMBOOT1")],
+      [Did.writeFingerprint, { read: fingerprint, write: (data) => this.#writeFingerprint(data) }],
+      [Did.applicationSoftwareFingerprint, { read: fingerprint }],
+      [Did.sparePartNumber, text(options.partNumber)],
+      [Did.ecuSoftwareVersion, version],
+      [Did.systemSupplier, text(options.supplier)],
+      [Did.ecuSerialNumber, text(options.serialNumber)],
+      [Did.vin, text(this.#surroundings.vin)],
+      [Did.ecuHardwareNumber, text(options.hardwareNumber ?? options.partNumber)],
+      [Did.supplierHardwareVersion, text(options.hwVersion)],
+      [Did.supplierSoftwareVersion, version],
+      [Did.systemName, text(options.ecuType)],
+    ]);
+  }
+
+  #writeFingerprint(data: Uint8Array): void {
+    // Written by whoever programs, and by nobody else.
+    if (this.#server.session !== Session.programming) throw new Refusal(Nrc.conditionsNotCorrect);
+    if (this.#server.security.unlocked === 0) throw new Refusal(Nrc.securityAccessDenied);
+    if (data.length > 64) throw new Refusal(Nrc.incorrectMessageLengthOrInvalidFormat);
+    this.#fingerprint = data;
+    this.#keep();
+  }
 }

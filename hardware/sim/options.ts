@@ -40,10 +40,18 @@ export interface SimulatedDtcOptions {
   code: number;
   /** Status bits, see `DtcStatus`. @default 0x09, failed and confirmed */
   status?: number;
-  /** Snapshot records (19 04): record number, count of identifiers, identifiers and data; hexadecimal. @default none */
-  snapshot?: string;
-  /** Extended data records (19 06): record number and data; hexadecimal. @default none */
-  extendedData?: string;
+  /** Snapshot records (19 04); data: count of identifiers, then identifiers with their data. @default none */
+  snapshots?: SimulatedDtcRecord[];
+  /** Extended data records (19 06). @default none */
+  extendedData?: SimulatedDtcRecord[];
+}
+
+/** A record that is stored beside a DTC. */
+export interface SimulatedDtcRecord {
+  /** Record number, 0x01 … 0xFE. */
+  record: number;
+  /** Hexadecimal. */
+  data: string;
 }
 
 /** A fault, by configuration or by a call. Counting begins at 1 when the fault is set. */
@@ -56,7 +64,7 @@ export type SimulatedFault =
   | { kind: "lost_answer"; service: number; occurrence: number }
   /** The n-th request of a service is answered that many ms late. */
   | { kind: "late_answer"; service: number; occurrence: number; delay: number }
-  /** At the n-th request of a service the gateway closes the tester's connection. */
+  /** At the n-th request of a service the gateway restarts: it closes its connections and listens anew. */
   | { kind: "close_connection"; service: number; occurrence: number }
   /** Power fails in the n-th flash operation (an erased sector, a programmed run, a boot record written). */
   | { kind: "power_cut"; operation: number };
@@ -113,8 +121,10 @@ export interface SimulatedGatewayOptions {
   logicalAddress: number;
   /** 17 characters. */
   vin: string;
-  /** Entity identification, 6 bytes, hexadecimal. @default 02 followed by bytes of the address and name */
+  /** Entity identification, 6 bytes, hexadecimal. @default a locally administered one that follows from the id */
   eid?: string;
+  /** Group identification, 6 bytes, hexadecimal. @default one that follows from the VIN */
+  gid?: string;
   ecus: SimulatedEcuOptions[];
 }
 

@@ -1,0 +1,59 @@
+// Faults of a simulated ECU: which request, counted from the moment a fault is set, meets which.
+import type { SimulatedFault } from "./options.ts";
+
+/** A fault that a request meets; `power_cut` belongs to the flash and never comes here. */
+export type RequestFault = Exclude<SimulatedFault, { kind: "power_cut" }>;
+
+/** Counts requests and says which fault each one meets. */
+export class FaultInjector {
+  #pending: { fault: RequestFault; left: number }[] = [];
+  #silent = false;
+
+  /** Whether there is nothing to look for. */
+  get idle(): boolean {
+    return this.#pending.length === 0 && !this.#silent;
+  }
+
+  /** Sets a fault. @throws {RangeError} when its numbers cannot be */
+  add(fault: RequestFault): void {
+    const { service, occurrence } = fault;
+    if (!Number.isInteger(service) || service < 0 || service > 0xff) {
+      throw new RangeError(`fault service: expected 0x00 … 0xFF, got ${service}`);
+    }
+    if (!Number.isInteger(occurrence) || occurrence < 1) {
+      throw new RangeError(`fault occurrence: expected 1 or more, got ${occurrence}`);
+    }
+    if (
+      fault.kind === "negative_response" &&
+      !(Number.isInteger(fault.nrc) && fault.nrc > 0 && fault.nrc <= 0xff)
+    ) {
+      throw new RangeError(`fault nrc: expected 0x01 … 0xFF, got ${fault.nrc}`);
+    }
+    if (fault.kind === "late_answer" && !(Number.isFinite(fault.delay) && fault.delay >= 0)) {
+      throw new RangeError(`fault delay: expected 0 ms or more, got ${fault.delay}`);
+    }
+    this.#pending.push({ fault, left: occurrence });
+  }
+
+  /** The fault that a request for a service meets, if one is due. A silent ECU stays so. */
+  meet(service: number): RequestFault | undefined {
+    let due: RequestFault | undefined;
+    for (const entry of this.#pending) {
+      if (entry.fault.service === service && --entry.left === 0) due ??= entry.fault;
+    }
+    this.#pending = this.#pending.filter(({ left }) => left > 0);
+    if (due?.kind === "silence") this.#silent = true;
+    return this.#silent ? { kind: "silence", service, occurrence: 1 } : due;
+  }
+
+  /** A silent ECU speaks again after its power was cut. */
+  powerCycled(): void {
+    this.#silent = false;
+  }
+
+  /** Takes all faults back. */
+  clear(): void {
+    this.#pending = [];
+    this.#silent = false;
+  }
+}
