@@ -4,7 +4,7 @@
 import { createHash } from "node:crypto";
 import type { Segment } from "../image.ts";
 import { FirmwareFormatError } from "./errors.ts";
-import { Pace } from "./pace.ts";
+import type { Pace } from "./pace.ts";
 import { type Run, RunTable, segmentsOf } from "./run_table.ts";
 
 /** Bytes gathered before they are written. */
