@@ -10,6 +10,9 @@ import { ConnectionFailed, toTlsError } from "./errors.ts";
 /** Most plaintext that waits to be read before the network is held, bytes: four records (RFC 8446 section 5.1). */
 const plaintextLimit = 4 * 16_384;
 
+/** Longest wait for what was written to leave, once a connection is being destroyed, ms. */
+const flushLimit = 1_000;
+
 type Callback = (error?: Error | null) => void;
 
 /** The encrypted bytes between the network's socket and the TLS socket; reading stops while it is held. */
@@ -53,7 +56,11 @@ export class CiphertextGate extends Duplex {
   }
 
   override _destroy(error: Error | null, done: Callback): void {
-    this.#raw.destroy();
+    // An alert may still be on its way out; a peer that does not take it is not waited for.
+    const raw = this.#raw;
+    const limit = setTimeout(() => raw.destroy(), flushLimit);
+    raw.once("close", () => clearTimeout(limit));
+    raw.destroySoon();
     done(error);
   }
 }
