@@ -37,7 +37,7 @@ const day = 86_400_000;
 const banner = `
 ╔═══════════════════════════════════════════════════════════╗
 ║                         Zonebench                         ║
-║     OTA server, vehicle gateway and bench on PQC TLS      ║
+║         OTA server · vehicle gateway · test bench         ║
 ╚═══════════════════════════════════════════════════════════╝
 `;
 

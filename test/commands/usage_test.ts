@@ -1,0 +1,90 @@
+// The command line as a user meets it: help, wrong usage, exit codes.
+
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { Program, temporaryFolder } from "../support/program.ts";
+
+async function run(args: string[], common = false) {
+  await using folder = await temporaryFolder();
+  const data = join(folder.path, "data");
+  if (common) return await new Program({ data, network: "127.0.45.0/24" }).run(args);
+  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["run", "--no-check", "-P=program", "src/main.ts", ...args],
+    env: { NO_COLOR: "1" },
+    stdin: "null",
+  }).output();
+  return { code, stdout: new TextDecoder().decode(stdout), stderr: new TextDecoder().decode(stderr) };
+}
+
+Deno.test("--help ends with 0 and names every command", async () => {
+  const { code, stdout } = await run(["--help"]);
+  assert.equal(code, 0);
+  for (const command of ["serve", "pki", "firmware", "update", "vci", "discover", "diag", "flash"]) {
+    assert.match(stdout, new RegExp(`^  ${command}\\b`, "m"));
+  }
+});
+
+Deno.test("wrong usage ends with 2 and says what is wrong on standard error", async () => {
+  for (
+    const [args, message] of [
+      [["nonsense"], /unknown command 'nonsense'/],
+      [["diag"], /missing required argument 'ECU'/],
+      [["serve", "--only", "nothing"], /Allowed choices are server, vmg, bench/],
+      [["firmware", "add", "x.hex"], /required option '--ecu-type/],
+      [["serve", "--set", "server.https.port=high"], /server\.https\.port.*expected number/],
+      [["serve", "--config", "/nowhere.yaml"], /\/nowhere\.yaml: cannot be read/],
+      [["diag", "ECU_999", "0x22", "F190"], /no ECU ECU_999 on the bench; there are ECU_001/],
+      [["diag", "ECU_001", "22", "F190"], /SERVICE 22: must be a service id such as 0x22/],
+      [["diag", "ECU_001", "0x22", "F19"], /DATA F19: must be hexadecimal digits/],
+      [["pki", "issue", "vehicle"], /missing required argument 'VIN'/],
+    ] as const
+  ) {
+    const { code, stdout, stderr } = await run([...args]);
+    assert.equal(code, 2, `${args.join(" ")}: ${stderr}`);
+    assert.match(stderr, message);
+    assert.equal(stdout, "");
+  }
+});
+
+Deno.test("a server that does not run is a failure that says how to start it", async () => {
+  await using folder = await temporaryFolder();
+  const program = new Program({ data: join(folder.path, "data"), network: "127.0.45.0/24" });
+  assert.equal((await program.run(["pki", "init"])).code, 0);
+  assert.equal((await program.run(["pki", "issue", "operator", "bench"])).code, 0);
+  const { code, stderr } = await program.run(["firmware", "list"]);
+  assert.equal(code, 1);
+  assert.match(stderr, /Is the server running\? Start it with: deno task serve/);
+});
+
+Deno.test("without certificates a command says where they were looked for", async () => {
+  const { code, stderr } = await run(["firmware", "list"], true);
+  assert.equal(code, 1);
+  assert.match(stderr, /operator-bench\.crt: not there/);
+});
+
+Deno.test("pki issues a vehicle's certificate with a private key for its owner alone", async () => {
+  await using folder = await temporaryFolder();
+  const data = join(folder.path, "data");
+  const program = new Program({ data, network: "127.0.45.0/24" });
+  assert.equal((await program.run(["pki", "init"])).code, 0);
+  const { code, stdout } = await program.run(["pki", "issue", "vehicle", "KMHZB00BENCH00077"]);
+  assert.equal(code, 0);
+  assert.match(stdout, /vehicle-KMHZB00BENCH00077\.crt/);
+  const { mode } = await Deno.stat(join(data, "pki", "vehicle-KMHZB00BENCH00077.key"));
+  assert.equal(mode! & 0o777, 0o600);
+  const shown = await program.json(["pki", "show"]) as {
+    file: string;
+    algorithm: string;
+    has_key: boolean;
+  }[];
+  assert.deepEqual(shown.map((it) => it.file), ["ca.crt", "server.crt", "vehicle-KMHZB00BENCH00077.crt"]);
+  const bad = await program.run(["pki", "issue", "vehicle", "NOT-A-VIN"]);
+  assert.equal(bad.code, 1);
+  assert.match(bad.stderr, /expected 17 characters/);
+});
+
+Deno.test("nothing answers where no bench is, and discover says so", async () => {
+  const { code, stderr } = await run(["discover", "--timeout", "0.3"], true);
+  assert.equal(code, 1);
+  assert.match(stderr, /no gateway answered within 0\.3 s; is the bench on\?/);
+});
