@@ -90,7 +90,3 @@ async function measure(roundTrip: () => Promise<void>): Promise<number> {
   }
   return count / elapsed * 1_000;
 }
-
-if (import.meta.main) {
-  for (const { what, value, beside } of await run()) console.log(`${what}: ${value}; ${beside}`);
-}
