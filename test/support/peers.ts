@@ -1,12 +1,12 @@
 // Independent programs that the tests run against. A missing one is never passed over in silence: the test is
 // registered as ignored and a line says how to install it.
 
-/** A program of somebody else's that a test needs. */
+/** A program, or a file, of somebody else's that a test needs. */
 export interface Peer {
   /** What to look for: an absolute path, or a name on PATH. */
   command: string;
-  /** Arguments that make it print something and exit 0, to see that it works. */
-  probe: string[];
+  /** Arguments that make it print something and exit 0, to see that it works; without them a file is looked for. */
+  probe?: string[];
   /** How to install it. */
   install: string;
 }
@@ -28,12 +28,17 @@ export const peers = {
   curl: { command: "curl", probe: ["--version"], install: "apt-get install curl" },
   openssl: { command: "openssl", probe: ["version"], install: "apt-get install openssl" },
   zstd: { command: "zstd", probe: ["--version"], install: "apt-get install zstd" },
+  microbit: {
+    command: "/usr/share/firmware-microbit-micropython/firmware.hex",
+    install: "apt-get install firmware-microbit-micropython",
+  },
   srecord: { command: "srec_cat", probe: ["--version"], install: "apt-get install srecord" },
 } satisfies Record<string, Peer>;
 
 /** Whether the peer runs here. */
 export function present(peer: Peer): boolean {
   try {
+    if (peer.probe === undefined) return Deno.statSync(peer.command).isFile;
     // mosquitto prints its help and exits with 3: that it ran is what counts.
     new Deno.Command(peer.command, { args: peer.probe, stdin: "null", stdout: "null", stderr: "null" })
       .outputSync();
