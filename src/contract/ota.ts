@@ -93,7 +93,8 @@ export const updateStarted = z.strictObject({
 export const update = z.strictObject({
   update_id: id.uuid,
   vin: id.vin,
-  package_id: id.uuid,
+  /** `null` once the package of an ended update is no longer kept. */
+  package_id: id.uuid.nullable(),
   initiator: z.enum(["operator", "vehicle"]),
   status: updateStatus,
   progress,

@@ -9,11 +9,12 @@ export interface DataFiles {
   readonly images: string;
   /** Packages, named by SHA-256. */
   readonly packages: string;
-  /** What is being written; emptied at each start. */
+  /** What is being written. */
+
   readonly temporary: string;
 }
 
-/** Makes the directories. What an earlier run left half written is removed. */
+/** Makes the directories. What an earlier run left half written is removed by maintenance, once it is old enough. */
 export async function openDataFiles(dataDirectory: string): Promise<DataFiles> {
   const files = {
     images: join(dataDirectory, "images"),

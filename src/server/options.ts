@@ -12,15 +12,15 @@ export interface HttpsOptions {
   port?: number;
   /** Largest JSON body. @default 1048576 */
   maxBody?: number;
-  /** Largest firmware file. @default 1099511627776 */
+  /** Largest firmware file. @default 8589934592 */
   maxFirmware?: number;
   /** Longest time from a connection's begin, or the end of the answer before, to a whole request head. @default 10000 */
   headerTimeout?: number;
-  /** How long a connection is kept open without a request. @default 65000 */
+  /** Longest silence within a request's body, or within an answer that is not being read. @default 60000 */
   idleTimeout?: number;
-  /** Longest pause within a body. @default 30000 */
-  bodyTimeout?: number;
-  /** @default 10000 */
+  /** How long a connection is kept open without a request. @default 65000 */
+  keepAliveTimeout?: number;
+  /** @default 2000 */
   maxConnections?: number;
 }
 
@@ -31,7 +31,7 @@ export interface MqttOptions {
   port?: number;
   /** Largest payload. @default 262144 */
   maxPayload?: number;
-  /** @default 10000 */
+  /** @default 2000 */
   maxConnections?: number;
   /** Longest time from the TLS handshake to CONNECT. @default 10000 */
   connectTimeout?: number;
@@ -56,7 +56,7 @@ export interface UpdateOptions {
 }
 
 export interface DiagnosticsOptions {
-  /** How long a request waits for its answer. @default 60000 */
+  /** How long a request waits for its answer. @default 30000 */
   timeout?: number;
 }
 

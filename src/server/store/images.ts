@@ -137,6 +137,15 @@ export class Images {
     return image ?? null;
   }
 
+  /** The image of exactly this version for this target, released or not. */
+  async findVersion(target: ImageTarget, version: string): Promise<Image | null> {
+    const [image] = await this.context.sql.query<Image>(
+      `select ${COLUMNS} from images where ecu_type = $1 and hw_version = $2 and version = $3`,
+      [target.ecuType, target.hwVersion, version],
+    );
+    return image ?? null;
+  }
+
   /** Newest entry first. */
   async list(filter: ImageFilter = {}): Promise<Page<Image>> {
     const where = new Where().and("ecu_type = ?", filter.ecuType).and("hw_version = ?", filter.hwVersion)

@@ -111,6 +111,15 @@ export class Packages {
     return rows.length > 0;
   }
 
+  /** Gives up a built package whose file is gone: the content may be claimed again. False when it is not ready (any more). */
+  async discard(packageId: string, error: string): Promise<boolean> {
+    const rows = await this.context.sql.query(
+      "update packages set status = 'failed', error = $2 where package_id = $1 and status = 'ready' returning seq",
+      [packageId, error],
+    );
+    return rows.length > 0;
+  }
+
   /** Fails builds that began more than `olderThan` ms ago: their builder is gone. Gives their ids. */
   async failAbandoned(olderThan: number): Promise<string[]> {
     const cutoff = new Date(this.context.now().getTime() - requireCount("olderThan", olderThan));

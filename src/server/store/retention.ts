@@ -49,26 +49,26 @@ const STATEMENTS: Readonly<Record<RetentionSubject, string>> = {
   inbound: oldestOf("inbound_messages", "received"),
   rejected: oldestOf("rejected_messages", "received"),
   diagnostics: `delete from diagnostics where seq in (
-    select seq from diagnostics where status <> 'pending' and created < $1 order by seq limit $2)`,
+    select seq from diagnostics where created < $1 and status <> 'pending' order by created limit $2)`,
   updates:
     `delete from updates where seq in (select seq from updates where ended < $1 order by ended limit $2)`,
   vci: `delete from vci_reports where seq in (
-    select seq from vci_reports r where received < $1
-      and exists (select from vci_reports n where n.vin = r.vin and n.seq > r.seq)
-      and reported is distinct from (select vci_reported from vehicles v where v.vin = r.vin)
-    order by seq limit $2)`,
+    select seq from vci_reports r where received < $1 and not exists (
+      select from vehicles v where v.vin = r.vin and v.vci_reported = r.reported and not exists (
+        select from vci_reports n where n.vin = r.vin and n.reported = r.reported and n.seq > r.seq))
+    order by received limit $2)`,
   addresses: `delete from vehicle_addresses where seq in (
     select seq from vehicle_addresses a where since < $1
       and exists (select from vehicle_addresses n where n.vin = a.vin and n.seq > a.seq)
-    order by seq limit $2)`,
+    order by since limit $2)`,
   packages: `delete from packages where seq in (
     select seq from packages p where touched < $1 and status <> 'building'
       and not exists (select from updates u where u.package_id = p.package_id and u.ended is null)
-    order by seq limit $2)`,
+    order by touched limit $2)`,
   commands: `delete from commands where seq in (
     select seq from commands where created < $1
       and (acked_at is not null or withdrawn_at is not null or expires < $1)
-    order by seq limit $2)`,
+    order by created limit $2)`,
 };
 
 const SUBJECTS = Object.keys(STATEMENTS).filter((name): name is RetentionSubject => name in STATEMENTS);

@@ -254,8 +254,9 @@ export class Updates {
         : await this.#set(
           tx,
           report.updateId,
-          `last_report = $2, status = $3, error = coalesce($5, error), ended = case when $6 then $2 end,
-           progress = case when status = $3 then greatest(progress, $4) else $4 end`,
+          `last_report = $2, status = $3::text, error = coalesce($5, error),
+           ended = case when $6::boolean then $2::timestamptz end,
+           progress = case when status = $3::text then greatest(progress, $4) else $4 end`,
           [now, report.status, report.progress, report.error ?? null, isFinal(report.status)],
         );
       return { outcome: behind ? "behind" : "applied", update, before: before.status };
@@ -294,17 +295,24 @@ export class Updates {
     return { outcome: "ended", update };
   }
 
-  /** Fails those that no vehicle reported on for `silentFor` ms (at most 1000 a call), and gives them. */
-  async failSilent(silentFor: number): Promise<Update[]> {
+  /**
+   * Fails those that no vehicle reported on for `silentFor` ms, and those whose start no vehicle took for `pendingFor` ms
+   * (at most 1000 a call), and gives them.
+   */
+  async failSilent(silentFor: number, pendingFor: number = silentFor): Promise<Update[]> {
     const now = this.context.now();
-    const seconds = requireCount("silentFor", silentFor) / 1000;
+    const cutoff = (ms: number) => new Date(now.getTime() - ms);
+    const silent = requireCount("silentFor", silentFor);
+    const pending = requireCount("pendingFor", pendingFor);
     return await this.context.sql.query<Update>(
-      `update updates set status = 'failed', ended = $2, error = 'no report for ' || $3 || ' s, last stage ' || status
+      `update updates set status = 'failed', ended = $2,
+         error = 'no report for ' || case when status = 'pending' then $5 else $4 end || ' s, last stage ' || status
        where update_id in (
-         select update_id from updates where ended is null and coalesce(last_report, created) < $1
+         select update_id from updates where ended is null
+           and coalesce(last_report, created) < case when status = 'pending' then $3::timestamptz else $1::timestamptz end
          order by seq limit 1000 for update skip locked
        ) returning ${COLUMNS}`,
-      [new Date(now.getTime() - silentFor), now, String(seconds)],
+      [cutoff(silent), now, cutoff(pending), String(silent / 1000), String(pending / 1000)],
     );
   }
 

@@ -53,6 +53,7 @@ export const base: Migration = {
       since timestamptz not null
     )`,
     `create index vehicle_addresses_by_vin on vehicle_addresses (vin, seq desc)`,
+    `create index vehicle_addresses_since on vehicle_addresses (since)`,
 
     `create table vci_reports (
       seq bigint generated always as identity primary key,
@@ -65,6 +66,7 @@ export const base: Migration = {
       report jsonb not null
     )`,
     `create index vci_reports_by_vin on vci_reports (vin, seq desc)`,
+    `create index vci_reports_received on vci_reports (received)`,
 
     `create table vci_ecus (
       vin text not null references vehicles on delete cascade,
@@ -126,6 +128,7 @@ export const base: Migration = {
     // The same content for the same vehicle is built once; a failed build may be tried again.
     `create unique index packages_by_content on packages (vin, content_key) where status <> 'failed'`,
     `create index packages_by_file on packages (sha256)`,
+    `create index packages_touched on packages (touched)`,
     `create table package_images (
       package_id uuid not null references packages (package_id) on delete cascade,
       image_id uuid not null references images (image_id),
@@ -187,6 +190,7 @@ export const base: Migration = {
     )`,
     `create index commands_pending on commands (vin, seq) where acked_at is null and withdrawn_at is null`,
     `create index commands_by_update on commands (update_id)`,
+    `create index commands_created on commands (created)`,
 
     `create table diagnostics (
       seq bigint generated always as identity primary key,
@@ -208,6 +212,7 @@ export const base: Migration = {
       late_at timestamptz
     )`,
     `create index diagnostics_by_vin on diagnostics (vin, seq desc)`,
+    `create index diagnostics_created on diagnostics (created)`,
     `create index diagnostics_waiting on diagnostics (deadline) where status = 'pending'`,
 
     `create table telemetry (

@@ -1,0 +1,210 @@
+// The firmware catalogue: a file comes in as a stream, is parsed into addressed segments, compressed and entered.
+
+import { FirmwareFormatError } from "../../../hardware/flash/format/errors.ts";
+import { parseFirmware } from "../../../hardware/flash/format/parse_firmware.ts";
+import { compressImage } from "../../codec/compress_image.ts";
+import type { CodecPool } from "../../codec/pool.ts";
+import type { Firmware, FirmwareUpload } from "../../contract/ota.ts";
+import type { Logger } from "../../log.ts";
+import { blobPath, type DataFiles, hasFile, payloadPath, removeFile, temporaryPath } from "../files.ts";
+import { ConflictError } from "../store/errors.ts";
+import type { Image, ImageBlob, ImageInput, Store } from "../store/mod.ts";
+
+export interface CatalogueOptions {
+  store: Store;
+  files: DataFiles;
+  pool: CodecPool;
+  /** zstd level. @default 3 */
+  compressionLevel?: number;
+  log: Logger;
+}
+
+/** The file is not firmware of the format that it should have. `line` counts from 1. */
+export class FirmwareRefused extends Error {
+  override readonly name = "FirmwareRefused";
+  constructor(
+    message: string,
+    readonly code: string,
+    readonly line: number | undefined,
+    options: ErrorOptions,
+  ) {
+    super(message, options);
+  }
+}
+
+/** A payload that the catalogue names is not on the disk. */
+export class PayloadMissing extends Error {
+  override readonly name = "PayloadMissing";
+}
+
+export class Catalogue {
+  readonly #store: Store;
+  readonly #files: DataFiles;
+  readonly #pool: CodecPool;
+  readonly #level: number;
+  readonly #log: Logger;
+
+  constructor({ store, files, pool, compressionLevel = 3, log }: CatalogueOptions) {
+    this.#store = store;
+    this.#files = files;
+    this.#pool = pool;
+    this.#level = compressionLevel;
+    this.#log = log;
+  }
+
+  /**
+   * Takes a firmware file. The same file for the same target and version again gives the image that is there.
+   * Whatever goes wrong, nothing of it stays.
+   * @throws {FirmwareRefused} when it is not what its format says
+   * @throws {ConflictError} when the version is there with another content
+   */
+  async add(
+    source: AsyncIterable<Uint8Array>,
+    upload: FirmwareUpload,
+    signal?: AbortSignal,
+  ): Promise<Firmware> {
+    const { ecu_type, hw_version, version, format, base_address, priority, file_name } = upload;
+    const temporary = temporaryPath(this.#files);
+    try {
+      const parsed = await parse(source, { output: temporary, format, baseAddress: base_address, signal });
+      const sha256 = parsed.fileSha256.toHex();
+      const payloadSha256 = parsed.payloadSha256.toHex();
+      const known = await this.#known(upload, sha256, payloadSha256);
+      if (known) return toFirmware(known);
+
+      const payload = payloadPath(this.#files, payloadSha256);
+      await Deno.rename(temporary, payload);
+      const blob = await this.#compress(payload, payloadSha256, signal);
+      const image = await this.#enter(upload, {
+        ecuType: ecu_type,
+        hwVersion: hw_version,
+        version,
+        format: parsed.format,
+        fileName: file_name,
+        sha256,
+        size: parsed.fileSize,
+        segments: parsed.segments,
+        payloadSha256,
+        payloadSize: parsed.payloadSize,
+        blob,
+        priority,
+      });
+      this.#log.info(`Firmware ${version} for ${ecu_type} (${hw_version}) entered`, {
+        image_id: image.imageId,
+        size: parsed.payloadSize,
+        compressed: blob.length,
+      });
+      return toFirmware(image);
+    } finally {
+      await removeFile(temporary);
+    }
+  }
+
+  /** Enters an image; of two uploads of the same file at once, the second finds what the first has entered. */
+  async #enter(upload: FirmwareUpload, input: ImageInput): Promise<Image> {
+    try {
+      return await this.#store.images.add(input);
+    } catch (error) {
+      if (!(error instanceof ConflictError)) throw error;
+      const known = await this.#known(upload, input.sha256, input.payloadSha256);
+      if (!known) throw error;
+      return known;
+    }
+  }
+
+  async list(filter: { limit: number; offset: number; ecu_type?: string }) {
+    const { items, total } = await this.#store.images.list({
+      limit: filter.limit,
+      offset: filter.offset,
+      ecuType: filter.ecu_type,
+    });
+    return { images: items.map(toFirmware), total };
+  }
+
+  /**
+   * The image's compressed form, made again where the file is gone.
+   * @throws {PayloadMissing} when the payload is gone as well
+   */
+  async blob(image: Image, signal?: AbortSignal): Promise<ImageBlob & { path: string }> {
+    if (image.blob) {
+      const path = blobPath(this.#files, image.blob.sha256);
+      if (await hasFile(path, image.blob.length)) return { ...image.blob, path };
+    }
+    const payload = payloadPath(this.#files, image.payloadSha256);
+    if (!await hasFile(payload, image.payloadSize)) {
+      throw new PayloadMissing(
+        `the payload of ${image.ecuType} ${image.version} (image ${image.imageId}) is not on the disk: ` +
+          `expected ${image.payloadSize} bytes at ${payload}`,
+      );
+    }
+    const blob = await this.#compress(payload, image.payloadSha256, signal);
+    await this.#store.images.setBlob(image.imageId, blob);
+    return { ...blob, path: blobPath(this.#files, blob.sha256) };
+  }
+
+  async #compress(payload: string, sha256: string, signal?: AbortSignal): Promise<ImageBlob> {
+    const temporary = temporaryPath(this.#files);
+    try {
+      const made = await compressImage(payload, temporary, { level: this.#level, pool: this.#pool, signal });
+      if (made.inputSha256 !== sha256) {
+        throw new PayloadMissing(`expected the payload ${sha256} at ${payload}, found ${made.inputSha256}`);
+      }
+      await Deno.rename(temporary, blobPath(this.#files, made.sha256));
+      return { sha256: made.sha256, length: made.length, encoding: "zstd" };
+    } finally {
+      await removeFile(temporary);
+    }
+  }
+
+  /** The image of this version, where it is there already with the same content. @throws {ConflictError} with another */
+  async #known(
+    upload: FirmwareUpload,
+    fileSha256: string,
+    payloadSha256: string,
+  ): Promise<Image | undefined> {
+    const { ecu_type: ecuType, hw_version: hwVersion, version } = upload;
+    const image = await this.#store.images.findVersion({ ecuType, hwVersion }, version);
+    if (!image) return undefined;
+    if (image.sha256 === fileSha256 && image.payloadSha256 === payloadSha256) return image;
+    throw new ConflictError(
+      `version ${version} for ${ecuType} (${hwVersion}) is in the catalogue with another content: ` +
+        `image ${image.imageId}, SHA-256 ${image.sha256}; this file has ${fileSha256}`,
+      image.imageId,
+    );
+  }
+}
+
+async function parse(
+  source: AsyncIterable<Uint8Array>,
+  options: Parameters<typeof parseFirmware>[1],
+): ReturnType<typeof parseFirmware> {
+  try {
+    return await parseFirmware(source, options);
+  } catch (error) {
+    if (error instanceof FirmwareFormatError) {
+      throw new FirmwareRefused(error.message, error.code, error.line, { cause: error });
+    }
+    if (error instanceof RangeError) {
+      throw new FirmwareRefused(error.message, "bad_option", undefined, { cause: error });
+    }
+    throw error;
+  }
+}
+
+export function toFirmware(image: Image): Firmware {
+  return {
+    image_id: image.imageId,
+    ecu_type: image.ecuType,
+    hw_version: image.hwVersion,
+    version: image.version,
+    format: image.format,
+    priority: image.priority,
+    file_name: image.fileName,
+    sha256: image.sha256,
+    size: image.size,
+    payload_sha256: image.payloadSha256,
+    payload_size: image.payloadSize,
+    segments: image.segments,
+    created: image.created.toISOString(),
+  };
+}
