@@ -180,7 +180,9 @@ export class Exchange {
     const receive = this.#receiveWait;
     receive.signal = signal;
     // A suppressed answer is waited for no longer than P2: what is refused later than that finds no reader.
-    receive.timeout = suppressed ? this.#p2 : this.#p2 + this.#limits.latency;
+    let limit = suppressed ? this.#p2 : this.#p2 + this.#limits.latency;
+    let began = this.#clock.now();
+    receive.timeout = limit;
     let pendingSince: number | undefined;
     for (let foreign = 0;;) {
       let answer: Uint8Array;
@@ -189,7 +191,7 @@ export class Exchange {
       } catch (error) {
         if (!(error instanceof UdsTimeoutError)) throw error;
         if (suppressed) return undefined;
-        throw this.#timeout(request, options, receive.timeout, foreign, pendingSince, error);
+        throw this.#timeout(request, options, limit, foreign, pendingSince, error);
       }
       switch (belongs(answer, request)) {
         case "positive":
@@ -202,7 +204,9 @@ export class Exchange {
           if (left <= 0) {
             throw this.#timeout(request, options, this.#limits.pendingLimit, foreign, pendingSince);
           }
-          receive.timeout = Math.min(this.#p2Star + this.#limits.latency, left);
+          began = now;
+          limit = Math.min(this.#p2Star + this.#limits.latency, left);
+          receive.timeout = limit;
           // After 0x78 the final answer is sent, suppressed or not (8.2.2).
           suppressed = false;
           break;
@@ -217,6 +221,8 @@ export class Exchange {
                 `the last ${preview(answer)}`,
             );
           }
+          // It does not lengthen the wait for the one that is due.
+          receive.timeout = Math.max(0, began + limit - this.#clock.now());
       }
     }
   }
