@@ -149,8 +149,6 @@ async function decompress(
     chunkSize,
     params: { [zlib.constants.ZSTD_d_windowLogMax]: maxWindowLog },
   });
-  let failure: Error | undefined;
-  zstd.on("error", (error) => failure ??= error);
   const source = async function* () {
     for await (const chunk of readRange(range.path, range.offset, range.length, chunkSize)) {
       yield chunk;
@@ -169,16 +167,12 @@ async function decompress(
     hash.update(chunk);
     await write?.(chunk);
   };
-  try {
-    await through(source(), zstd, take, signal);
-  } catch (cause) {
-    if (cause !== failure || cause instanceof PackageContentError || signal?.aborted) throw cause;
-    throw new PackageContentError(
+  await through(source(), zstd, take, signal, (cause) =>
+    new PackageContentError(
       "blob_not_zstd",
-      `expected a Zstandard frame with a window of at most 2^${maxWindowLog} bytes at ${range.offset}: ${failure?.message}`,
+      `expected a Zstandard frame with a window of at most 2^${maxWindowLog} bytes at ${range.offset}: ${cause.message}`,
       { cause },
-    );
-  }
+    ));
   // node:zlib ends without a word where a frame is cut off: size and hash say it.
   if (size < range.imageSize) {
     throw new PackageContentError(
@@ -201,13 +195,37 @@ async function through(
   transform: Transform,
   take: (chunk: Uint8Array) => Promise<void>,
   signal: AbortSignal | undefined,
+  explain: (error: Error) => Error = (error) => error,
 ): Promise<void> {
-  await pipeline(
-    Readable.from(source, { objectMode: false, highWaterMark: chunkSize }),
-    transform,
-    async (output: AsyncIterable<Uint8Array>) => {
-      for await (const chunk of output) await take(chunk);
-    },
-    { signal },
-  );
+  // pipeline() may report the abort of a neighbour instead of the fault that led to it: the first one is kept here.
+  let fault: { error: unknown } | undefined;
+  const kept = async function* () {
+    try {
+      yield* source;
+    } catch (error) {
+      fault ??= { error };
+      throw error;
+    }
+  };
+  transform.once("error", (error: Error) => fault ??= { error: explain(error) });
+  try {
+    await pipeline(
+      Readable.from(kept(), { objectMode: false, highWaterMark: chunkSize }),
+      transform,
+      async (output: AsyncIterable<Uint8Array>) => {
+        for await (const chunk of output) {
+          try {
+            await take(chunk);
+          } catch (error) {
+            fault ??= { error };
+            throw error;
+          }
+        }
+      },
+      { signal },
+    );
+  } catch (error) {
+    signal?.throwIfAborted();
+    throw fault ? fault.error : error;
+  }
 }
