@@ -91,6 +91,8 @@ export async function discover(options: DiscoverOptions): Promise<DiscoveredEnti
   const cancelTimer = clock.after(timeout, finish);
   signal?.addEventListener("abort", aborted);
   try {
+    // It may have come while the sockets were opened.
+    signal?.throwIfAborted();
     for (const { hostname, port } of targets) {
       sockets[families.indexOf(hostname.includes(":") ? "::" : "0.0.0.0")].send(
         request,

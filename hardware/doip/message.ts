@@ -242,7 +242,7 @@ export function decodeMessage({ version, payloadType, payload }: DoipFrame): Doi
     case payloadTypes.powerModeRequest:
       return { type: payloadType };
     case payloadTypes.identificationRequestEid:
-      return { type: payloadType, eid: payload.slice(0, idLength) };
+      return { type: payloadType, eid: new Uint8Array(payload) };
     case payloadTypes.identificationRequestVin:
       return { type: payloadType, vin: readVin(payload, 0) };
     case payloadTypes.announcement:
@@ -250,8 +250,8 @@ export function decodeMessage({ version, payloadType, payload }: DoipFrame): Doi
         type: payloadType,
         vin: readVin(payload, 0),
         logicalAddress: readU16(payload, 17),
-        eid: payload.slice(19, 25),
-        gid: payload.slice(25, 31),
+        eid: new Uint8Array(payload.subarray(19, 25)),
+        gid: new Uint8Array(payload.subarray(25, 31)),
         furtherAction: payload[31],
         ...(payload.length > 32 ? { syncStatus: payload[32] } : {}),
       };

@@ -30,7 +30,11 @@ export function bindUdp(
       socket.setBroadcast(true);
       resolve(new BoundSocket(socket));
     });
-    socket.on("message", (bytes, from) => received(bytes, { hostname: from.address, port: from.port }));
+    // A copy as a plain Uint8Array: a Buffer's slice() is no copy, which nobody expects of a Uint8Array.
+    socket.on(
+      "message",
+      (bytes, from) => received(new Uint8Array(bytes), { hostname: from.address, port: from.port }),
+    );
   });
 }
 
