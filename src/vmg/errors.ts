@@ -46,6 +46,11 @@ export class PackageMismatchError extends VmgError {
   override readonly name = "PackageMismatchError";
 }
 
+/** An ECU that is to be updated does not answer. */
+export class EcuUnreadableError extends VmgError {
+  override readonly name = "EcuUnreadableError";
+}
+
 /** Why a wait or a flash was ended: the update is to be cancelled. */
 export class CancelRequested extends VmgError {
   override readonly name = "CancelRequested";

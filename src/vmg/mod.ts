@@ -1,26 +1,270 @@
 // The vehicle main gateway: it holds the link to the server, knows the ECUs, updates and diagnoses them.
+// This is where its parts are put together.
 
-import type { VmgOptions } from "./options.ts";
+import { join } from "node:path";
+import { RestClient } from "../contract/client.ts";
+import type { Control } from "../contract/mqtt.ts";
+import { describeError, type Logger } from "../log.ts";
+import { httpsAgent } from "../tls/https_agent.ts";
+import { VehicleBus } from "./bus/bus.ts";
+import { DiagnosticResponder } from "./diagnostics/responder.ts";
+import { bareAddress } from "./link/address.ts";
+import { FinalReports } from "./link/final_reports.ts";
+import { Inbox } from "./link/inbox.ts";
+import { Link, type LinkStatistics } from "./link/link.ts";
+import { Outbox } from "./link/outbox.ts";
+import { Pulse } from "./link/pulse.ts";
+import { RemoteConfig } from "./link/remote_config.ts";
+import { VehicleReporter } from "./link/vehicle_report.ts";
+import type { UpdateSettings, VmgOptions } from "./options.ts";
+import { CommandLog } from "./state/command_log.ts";
+import { StateDatabase } from "./state/database.ts";
+import { UpdateJournal } from "./update/journal.ts";
+import { UpdateRunner } from "./update/runner.ts";
+import { SelfUpdate } from "./update/self_update.ts";
+import { readVci } from "./vci.ts";
 import { checkVehicle } from "./vehicle.ts";
+import { delay } from "./wait.ts";
 
+export * from "./errors.ts";
+export type { LinkStatistics } from "./link/link.ts";
 export type * from "./options.ts";
 export type { TelemetrySource } from "./telemetry.ts";
 export type { VehicleDescription, VehicleEcu, ZonalGateway } from "./vehicle.ts";
 
 /** A gateway that runs. */
 export interface RunningVmg extends AsyncDisposable {
+  /** What the link did so far. */
+  readonly link: LinkStatistics;
+  /** Whether ECUs are being changed. */
+  readonly installing: boolean;
+  /** The newest remote configuration; version 0 when there was none. */
+  readonly remoteConfig: { readonly version: number; readonly config: Readonly<Record<string, unknown>> };
   /** Ends what is under way in a state that the next start goes on from, and closes everything, within 5 s. */
   stop(): Promise<void>;
 }
+
+/** Of the 5 s that stopping may take: for the work that is under way, and for what is left of it when the bus is closed. */
+const stopTimes = { work: 2_000, rest: 500 } as const;
 
 /**
  * Starts a gateway. It does not wait for the server: the link comes up, and comes back, by itself.
  *
  * @throws {RangeError} for options that cannot be
  * @throws {StateLockedError} when another gateway uses the folder
+ * @throws {StateError} when its state cannot be read
  */
 export function startVmg(options: VmgOptions): Promise<RunningVmg> {
-  checkVehicle(options.vehicle);
-  const stop = () => Promise.resolve();
-  return Promise.resolve({ stop, [Symbol.asyncDispose]: stop });
+  try {
+    checkVehicle(options.vehicle);
+    if (options.packageKeys.length === 0) {
+      throw new RangeError("packageKeys: expected at least one key, got none");
+    }
+    const state = StateDatabase.open(options.directory);
+    try {
+      return Promise.resolve(assemble(options, state));
+    } catch (error) {
+      state.close();
+      throw error;
+    }
+  } catch (error) {
+    return Promise.reject(error);
+  }
+}
+
+function assemble(options: VmgOptions, state: StateDatabase): RunningVmg {
+  const { vehicle, log, credentials, trust, https, telemetry: source } = options;
+  const { vin, vmgId } = vehicle;
+  const link = options.link ?? {};
+  const settings = updateSettings(options.update ?? {}, vmgId);
+  const parallelReads = options.bus?.parallelReads ?? 4;
+  const retry = { retryDelay: link.reconnectDelay ?? 1_000, maxRetryDelay: link.maxReconnectDelay ?? 60_000 };
+
+  let httpsAddress: string | null = null;
+  const dispatcher = httpsAgent({
+    credentials,
+    trust,
+    serverName: https.serverName,
+    timeout: link.connectTimeout,
+    onConnected: ({ localAddress }) => httpsAddress = bareAddress(localAddress),
+  });
+  const host = https.hostname.includes(":") ? `[${https.hostname}]` : https.hostname;
+  const origin = `https://${host}:${https.port}`;
+  const rest = new RestClient({ origin, dispatcher, timeout: link.requestTimeout });
+
+  const commands = new CommandLog(state);
+  const journal = new UpdateJournal(state);
+  const remoteConfig = new RemoteConfig(state, log);
+  const outbox = new Outbox(state, { maxCount: link.queueCount, maxBytes: link.queueBytes });
+  const bus = new VehicleBus(vehicle, options.bus ?? {}, log.child("Bus"));
+
+  const responder = new DiagnosticResponder({
+    vmgId,
+    bus,
+    commands,
+    outbox,
+    parallel: options.diagnostics?.parallel ?? 16,
+    waiting: options.diagnostics?.waiting ?? 1_000,
+    timeout: options.diagnostics?.timeout ?? 20_000,
+    log,
+  });
+  const runner = new UpdateRunner({
+    vehicle,
+    bus,
+    journal,
+    outbox,
+    rest,
+    origin,
+    verifyKeys: new Map(options.packageKeys.map((key) => [key.keyId, key])),
+    pool: options.pool,
+    directory: join(options.directory, "packages"),
+    settings,
+    parallelReads,
+    onEnded: () => reporter.request("update"),
+    log,
+  });
+  const selfUpdate = new SelfUpdate({ vin, rest, journal, runner, log });
+  const reporter = new VehicleReporter({
+    vehicle,
+    rest,
+    read: (trigger, signal) => readVci({ vehicle, bus, trigger, parallel: parallelReads, log, signal }),
+    changing: () => runner.installing,
+    onAnswer: (outdated) => {
+      if (options.autoUpdate) selfUpdate.consider(outdated);
+    },
+    ...retry,
+    log: log.child("HTTPS"),
+  });
+  const inbox = new Inbox({
+    vin,
+    vmgId,
+    commands,
+    log: log.child("MQTT"),
+    onControl: (command) => act(command, runner, reporter),
+    onDiagnostic: (request) => responder.accept(request),
+    onConfig: (version, config) => remoteConfig.take(version, config),
+  });
+  const mqtt = new Link({
+    vin,
+    vmgId,
+    target: options.mqtt,
+    credentials,
+    trust,
+    outbox,
+    reconnectDelay: retry.retryDelay,
+    maxReconnectDelay: retry.maxRetryDelay,
+    keepalive: link.keepalive ?? 30,
+    connectTimeout: link.connectTimeout ?? 10_000,
+    inFlight: link.inFlight ?? 20,
+    onMessage: (topic, payload) => inbox.take(topic, payload),
+    log,
+  });
+  const pulse = new Pulse({
+    vin,
+    vmgId,
+    link: mqtt,
+    rest,
+    outbox,
+    remoteConfig,
+    ...(source === undefined ? {} : { source }),
+    heartbeatInterval: link.heartbeatInterval ?? 30_000,
+    telemetryInterval: link.telemetryInterval ?? 10_000,
+    httpsAddress: () => httpsAddress,
+    log: log.child("Heartbeat"),
+  });
+  const finals = new FinalReports({
+    vin,
+    link: mqtt,
+    outbox,
+    rest,
+    after: link.statusFallbackAfter ?? 10_000,
+    log: log.child("OTA"),
+  });
+
+  if (source !== undefined) log.info(`Telemetry comes from ${source.name}`);
+  const workers = [responder, runner, reporter, selfUpdate, pulse, finals];
+  responder.start();
+  runner.start();
+  reporter.start();
+  pulse.start();
+  finals.start();
+  mqtt.start(reporter.firstTry);
+
+  let stopped: Promise<void> | undefined;
+  const stop = async () => {
+    const work = settle(workers.map((worker) => worker.stop()), log);
+    await Promise.race([work, delay(stopTimes.work)]);
+    // What still hangs in a wait on the bus ends with its connections.
+    await settle([bus.close(), mqtt.stop()], log);
+    await Promise.race([work, delay(stopTimes.rest)]);
+    await dispatcher.destroy();
+    outbox.flush();
+    state.close();
+  };
+  return {
+    get link() {
+      return mqtt.statistics;
+    },
+    get installing() {
+      return runner.installing;
+    },
+    get remoteConfig() {
+      return { version: remoteConfig.version, config: remoteConfig.config };
+    },
+    stop: () => stopped ??= stop(),
+    [Symbol.asyncDispose]: () => stopped ??= stop(),
+  };
+}
+
+/** Acts on a command, within the transaction that notes it. */
+function act(command: Control, runner: UpdateRunner, reporter: VehicleReporter): void {
+  switch (command.command) {
+    case "START_OTA_UPDATE":
+      runner.accept({
+        updateId: command.update_id,
+        packageId: command.package_id,
+        downloadUrl: command.download_url,
+        targetEcus: command.target_ecus,
+      });
+      break;
+    case "CANCEL_OTA_UPDATE":
+      runner.cancel(command.update_id);
+      break;
+    case "REPORT_VCI":
+      reporter.request("command");
+      break;
+  }
+}
+
+function updateSettings(settings: UpdateSettings, vmgId: string): Required<UpdateSettings> {
+  const {
+    maxPackageSize = 8 * 1024 ** 3,
+    minFreeDisk = 64 * 1024 ** 2,
+    downloadPatience = 3_600_000,
+    retryDelay = 1_000,
+    maxRetryDelay = 60_000,
+    reportInterval = 1_000,
+    fingerprint = new TextEncoder().encode(vmgId).subarray(0, 16),
+  } = settings;
+  const numbers = {
+    maxPackageSize,
+    minFreeDisk,
+    downloadPatience,
+    retryDelay,
+    maxRetryDelay,
+    reportInterval,
+  };
+  for (const [name, value] of Object.entries(numbers)) {
+    if (!Number.isSafeInteger(value) || value < 0) {
+      throw new RangeError(`update.${name}: expected a whole number of at least 0, got ${value}`);
+    }
+  }
+  return { ...numbers, fingerprint };
+}
+
+/** Waits for all; what one of them failed with is said, and the others end all the same. */
+async function settle(ends: Promise<unknown>[], log: Logger): Promise<void> {
+  for (const outcome of await Promise.allSettled(ends)) {
+    if (outcome.status === "rejected") log.error(`While stopping: ${describeError(outcome.reason)}`);
+  }
 }

@@ -1,5 +1,6 @@
 // What a gateway is started with.
 
+import type { CodecPool } from "../codec/pool.ts";
 import type { VerifyKey } from "../pqc/signature.ts";
 import type { Credentials } from "../tls/types.ts";
 import type { Logger } from "../log.ts";
@@ -17,6 +18,8 @@ export interface VmgOptions {
   trust: string;
   /** Public keys whose signature on a package is accepted. At least one. */
   packageKeys: readonly VerifyKey[];
+  /** Threads that verify and decompress packages; the caller closes them after the gateway. */
+  pool: CodecPool;
   /** Where the REST interface is. */
   https: HttpsTarget;
   /** Where the broker is. */

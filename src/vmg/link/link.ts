@@ -51,7 +51,7 @@ export interface LinkStatistics {
 }
 
 /** How long the goodbye may take, milliseconds. */
-const goodbye = 1_500;
+const goodbye = 900;
 
 /** The link. */
 export class Link {

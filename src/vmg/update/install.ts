@@ -7,16 +7,15 @@
 
 import { join } from "node:path";
 import type { EcuIdentification } from "../../../hardware/flash/identification.ts";
-import { decodeText } from "../../../hardware/flash/identification.ts";
 import { type FlashStep, flashSteps } from "../../../hardware/flash/plan.ts";
 import { FlashCancelledError, flashEcu } from "../../../hardware/flash/sequence.ts";
-import { Did } from "../../../hardware/uds/services.ts";
 import type { UpdatePackage } from "../../codec/open_package.ts";
 import { describeError, type Logger } from "../../log.ts";
 import type { VehicleBus } from "../bus/bus.ts";
 import { CancelRequested } from "../errors.ts";
 import type { EcuUpdateStatus, JournalEcu } from "./journal.ts";
 import type { EcuState } from "./report.ts";
+import { lookAtStopped } from "./stopped.ts";
 import type { Target } from "./targets.ts";
 
 /** Options of {@link installPackage}. */
@@ -39,9 +38,6 @@ export interface InstallOptions {
   signal: AbortSignal;
   log: Logger;
 }
-
-/** How long reading what runs in a stopped ECU may take, milliseconds. */
-const lookTimeout = 10_000;
 
 /** Share of an ECU's own progress, per cent, that is done when the transfer begins and when it ends. */
 const transfer = { begin: 10, end: 90 } as const;
@@ -84,7 +80,9 @@ class Installer {
       this.#log.info(`${ecu.ecuId} runs ${entry.version} already`);
       this.#end(target, "completed", null, null);
     } else if (signal.aborted) {
-      const error = before === "installing" ? await this.#look(target, "the update was interrupted") : null;
+      const error = before === "installing"
+        ? await lookAtStopped(this.#options.bus, ecu.ecuId, "interrupted")
+        : null;
       this.#end(target, "cancelled", null, error);
     } else if (this.#failed && before !== "installing") {
       this.#end(target, "cancelled", null, "not begun: another ECU failed");
@@ -123,7 +121,7 @@ class Installer {
     } catch (error) {
       this.#throwIfStopped();
       if (signal.aborted && (error instanceof FlashCancelledError || error === signal.reason)) {
-        this.#end(target, "cancelled", step, await this.#look(target, `stopped at ${step}`));
+        this.#end(target, "cancelled", step, await lookAtStopped(bus, ecu.ecuId, `stopped at ${step}`));
         return;
       }
       this.#failed = true;
@@ -144,21 +142,6 @@ class Installer {
   #throwIfStopped(): void {
     const { signal } = this.#options;
     if (signal.aborted && !(signal.reason instanceof CancelRequested)) throw signal.reason;
-  }
-
-  /** What runs in an ECU that was stopped, as a sentence. */
-  async #look({ ecu }: Target, what: string): Promise<string> {
-    const signal = AbortSignal.timeout(lookTimeout);
-    try {
-      const version = await this.#options.bus.use(
-        ecu.ecuId,
-        { purpose: "reading its version", signal },
-        async (client) => decodeText(await client.readDataByIdentifier(Did.ecuSoftwareVersion, { signal })),
-      );
-      return `${what}; it runs ${version ?? "software without a version"}`;
-    } catch (error) {
-      return `${what}; it tells no version, it has to be updated again (${describeError(error)})`;
-    }
   }
 }
 

@@ -1,10 +1,9 @@
 // Does the updates of the journal, one at a time and oldest first: download, verify, install, report. Whatever interrupts
 // it, an update that was taken goes on at the next start and has a reported end.
 
-import { join } from "node:path";
 import type { EcuIdentification } from "../../../hardware/flash/identification.ts";
 import type { RestClient } from "../../contract/client.ts";
-import type { UpdateStatus } from "../../contract/ota.ts";
+import { type UpdateStatus, updateStatus } from "../../contract/ota.ts";
 import { pathOf, routes } from "../../contract/routes.ts";
 import { openPackage, type UpdatePackage } from "../../codec/open_package.ts";
 import type { CodecPool } from "../../codec/pool.ts";
@@ -21,6 +20,7 @@ import { downloadPackage, removePackage } from "./download.ts";
 import { installPackage } from "./install.ts";
 import type { JournalUpdate, NewUpdate, UpdateJournal } from "./journal.ts";
 import { UpdateReporter } from "./report.ts";
+import { lookAtStopped } from "./stopped.ts";
 import { checkHardware, findTargets, type Target } from "./targets.ts";
 
 /** Options of {@link UpdateRunner}. */
@@ -43,6 +43,8 @@ export interface UpdateRunnerOptions {
   onEnded: (update: JournalUpdate, status: UpdateStatus) => void;
   log: Logger;
 }
+
+const stages = updateStatus.options;
 
 /** What the verification found. */
 interface Verified {
@@ -175,6 +177,7 @@ export class UpdateRunner {
         this.#log.info(`Update ${updateId} rests until the next start`);
         return;
       }
+      await this.#lookAtBegun(reporter);
       if (current.cancel.signal.aborted) this.#end(update, reporter, "cancelled", "cancelled on request");
       else {
         this.#end(update, reporter, "failed", `${stage}: ${describeError(error)}`);
@@ -189,7 +192,17 @@ export class UpdateRunner {
     if (ended !== undefined) this.#options.onEnded(ended, ended.status);
   }
 
+  /** ECUs that an earlier run began to flash and this one did not come to: what is in them is told with the end. */
+  async #lookAtBegun(reporter: UpdateReporter): Promise<void> {
+    for (const { ecuId, status } of reporter.ecus) {
+      if (status !== "installing") continue;
+      reporter.ecu(ecuId, { error: await lookAtStopped(this.#options.bus, ecuId, "interrupted") });
+    }
+  }
+
+  /** An update that is gone on with is not told to be further back than it was. */
   #enter(update: JournalUpdate, reporter: UpdateReporter, status: UpdateStatus): void {
+    if (stages.indexOf(status) <= stages.indexOf(update.status)) return;
     this.#options.journal.setStatus(update.updateId, status);
     reporter.enter(status);
     this.#log.info(`Update ${update.updateId}: ${status}`);
@@ -312,11 +325,10 @@ export class UpdateRunner {
     const { journal } = this.#options;
     const { updateId } = update;
     journal.transaction(() => {
-      for (const { ecuId, status: at, step } of reporter.ecus) {
+      for (const { ecuId, status: at, step, error: note } of reporter.ecus) {
         if (at !== "pending" && at !== "installing") continue;
-        const note = at === "pending" ? null : `stopped${step === null ? "" : ` at ${step}`}`;
         journal.setEcu(updateId, { ecuId, status: "cancelled", step, error: note });
-        reporter.ecu(ecuId, { status: "cancelled", error: note });
+        reporter.ecu(ecuId, { status: "cancelled" });
       }
       journal.finish(updateId, status, error);
       reporter.finish(status, error);
@@ -331,7 +343,7 @@ export class UpdateRunner {
       await removePackage(this.#options.directory, update.packageId);
     } catch (error) {
       // The update has its end; what stays on the disk is said and does no harm.
-      this.#log.warn(`Package ${update.packageId} stays in ${join(this.#options.directory)}`, { error });
+      this.#log.warn(`Package ${update.packageId} stays in ${this.#options.directory}`, { error });
     }
   }
 }

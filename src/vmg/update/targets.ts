@@ -5,7 +5,7 @@ import { type EcuIdentification, readIdentification } from "../../../hardware/fl
 import type { PackageEcu, PackageManifest } from "../../contract/package.ts";
 import { describeError } from "../../log.ts";
 import type { VehicleBus } from "../bus/bus.ts";
-import { PackageMismatchError } from "../errors.ts";
+import { EcuUnreadableError, PackageMismatchError } from "../errors.ts";
 import type { VehicleDescription, VehicleEcu } from "../vehicle.ts";
 import { hardwareOf } from "../vci.ts";
 import { delay } from "../wait.ts";
@@ -65,7 +65,8 @@ export function findTargets(
 
 /**
  * Reads what the ECU is now and compares its hardware with what the image is for.
- * @throws {PackageMismatchError} for other hardware, or an ECU that does not tell; else why it cannot be read
+ * @throws {PackageMismatchError} for other hardware, or an ECU that does not tell
+ * @throws {EcuUnreadableError} when it does not answer
  */
 export async function checkHardware(
   { ecu, entry }: Target,
@@ -101,7 +102,7 @@ async function identify(
       if (attempt >= identifyTries) {
         const text = describeError(cause);
         // Most errors name the ECU themselves.
-        throw new PackageMismatchError(
+        throw new EcuUnreadableError(
           `${text.startsWith(ecu.ecuId) ? "" : `${ecu.ecuId}: `}${text}`,
           { cause },
         );

@@ -1,0 +1,140 @@
+// Registers the vehicle and reports its configuration over HTTPS, again and again until the server has both.
+
+import { ProblemError, type RestClient } from "../../contract/client.ts";
+import { routes } from "../../contract/routes.ts";
+import type { OutdatedEcu, Vci } from "../../contract/vehicles.ts";
+import { describeError, type Logger } from "../../log.ts";
+import type { VehicleDescription } from "../vehicle.ts";
+import { Backoff, delay, orAborted } from "../wait.ts";
+
+/** Options of {@link VehicleReporter}. Times in milliseconds. */
+export interface VehicleReporterOptions {
+  vehicle: VehicleDescription;
+  rest: RestClient;
+  /** Reads the configuration. */
+  read: (trigger: string, signal: AbortSignal) => Promise<Vci>;
+  /**
+   * Whether ECUs are being changed: what is read then is neither the old state nor the new one. Whoever changes them asks
+   * for a report afterwards.
+   */
+  changing: () => boolean;
+  /** The server has the report; these ECUs are outdated. */
+  onAnswer: (outdated: readonly OutdatedEcu[]) => void;
+  /** First and largest upper bound of the wait before another try. */
+  retryDelay: number;
+  maxRetryDelay: number;
+  log: Logger;
+}
+
+/** Registration and reports of one vehicle. */
+export class VehicleReporter {
+  readonly #options: VehicleReporterOptions;
+  readonly #log: Logger;
+  readonly #stopping = new AbortController();
+  readonly #tried = Promise.withResolvers<void>();
+  #running: Promise<void> | undefined;
+  #registered = false;
+  #trigger: string | undefined;
+  #wake: () => void = () => {};
+
+  constructor(options: VehicleReporterOptions) {
+    this.#options = options;
+    this.#log = options.log;
+  }
+
+  /** Resolves once the first try to register has an outcome: a broker may know the vehicle from then on. */
+  get firstTry(): Promise<void> {
+    return this.#tried.promise;
+  }
+
+  /** Registers and sends a first report. */
+  start(): void {
+    this.request("startup");
+    this.#running ??= this.#run();
+  }
+
+  /** Asks for a report; several that come together make one. */
+  request(trigger: string): void {
+    this.#trigger = trigger;
+    this.#wake();
+  }
+
+  async stop(): Promise<void> {
+    this.#stopping.abort();
+    await this.#running;
+    this.#tried.resolve();
+  }
+
+  async #run(): Promise<void> {
+    const { retryDelay, maxRetryDelay } = this.#options;
+    const { signal } = this.#stopping;
+    const backoff = new Backoff({ initial: retryDelay, max: maxRetryDelay });
+    while (!signal.aborted) {
+      const woken = new Promise<void>((resolve) => this.#wake = resolve);
+      try {
+        if (this.#registered && this.#trigger === undefined) {
+          await orAborted(woken, signal);
+          continue;
+        }
+        if (!this.#registered) await this.#register();
+        this.#tried.resolve();
+        if (this.#trigger !== undefined) await this.#report(this.#trigger);
+        backoff.reset();
+      } catch (error) {
+        this.#tried.resolve();
+        if (signal.aborted) return;
+        this.#failed(error);
+        const wait = backoff.next();
+        this.#log.warn(`Vehicle report failed: ${describeError(error)}. Retrying in ${wait}ms`);
+        await delay(wait, signal).catch(() => {}); // The loop's condition sees the end.
+      }
+    }
+  }
+
+  /** A vehicle that the server no longer knows registers again; a report that it will never take is given up. */
+  #failed(error: unknown): void {
+    if (!(error instanceof ProblemError) || error.status >= 500) return;
+    if (error.status === 404 || error.status === 409) this.#registered = false;
+    else if (this.#registered) this.#trigger = undefined;
+  }
+
+  async #register(): Promise<void> {
+    const { vehicle, rest } = this.#options;
+    const { status, message } = await rest.call(routes.registerVehicle, {
+      body: {
+        vin: vehicle.vin,
+        vehicle_model: vehicle.model,
+        vehicle_year: vehicle.year,
+        vmg_id: vehicle.vmgId,
+      },
+      signal: this.#stopping.signal,
+    });
+    this.#registered = true;
+    this.#log.info(`Vehicle ${vehicle.vin} ${status}: ${message}`);
+  }
+
+  async #report(trigger: string): Promise<void> {
+    const { vehicle, rest, read, changing, onAnswer } = this.#options;
+    const { signal } = this.#stopping;
+    // A later request wants a later look.
+    this.#trigger = undefined;
+    try {
+      if (changing()) return;
+      const vci = await read(trigger, signal);
+      if (changing()) return;
+      const { outdated_ecus } = await rest.call(routes.submitVci, {
+        path: { vin: vehicle.vin },
+        body: vci,
+        signal,
+      });
+      const unreachable = vci.ecus.filter(({ status }) => status === "unreachable").length;
+      this.#log.info(
+        `VCI sent (${trigger}): ${vci.ecus.length} ECUs, ${unreachable} unreachable, ${outdated_ecus.length} outdated`,
+      );
+      onAnswer(outdated_ecus);
+    } catch (error) {
+      this.#trigger ??= trigger;
+      throw error;
+    }
+  }
+}
