@@ -50,7 +50,8 @@ interface Region extends Required<FlashRegionOptions> {
 
 const minChunkSize = 65_536;
 const blank = new Uint8Array(minChunkSize).fill(0xff);
-// The controller goes on programming while the next block is on its way: that much of idle time counts as worked.
+// The controller goes on programming while the next block is on its way, and a timer fires late: a gap of up to that
+// many milliseconds between two blocks counts as worked.
 const overlap = 5;
 
 /** All flash of one ECU. Addresses are the CPU's; a bank says which copy of the region is meant. */
@@ -217,7 +218,8 @@ export class FlashMemory {
 
   #work(cost: number): void | Promise<void> {
     const now = this.#clock.now();
-    this.#busyUntil = Math.max(this.#busyUntil, now - overlap) + cost;
+    const idle = now - this.#busyUntil;
+    this.#busyUntil = (idle <= overlap ? this.#busyUntil : now) + cost;
     const wait = this.#busyUntil - now;
     if (wait > 0) return sleep(this.#clock, wait);
   }
