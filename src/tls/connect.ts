@@ -6,11 +6,12 @@ import {
   connect as connectTls,
   type ConnectionOptions,
   type PeerCertificate,
+  type TLSSocket,
 } from "node:tls";
 import { checkCredentials } from "./credentials.ts";
 import { ConnectionFailed, HandshakeTimeout, NameMismatch, toTlsError } from "./errors.ts";
 import { checkPort, checkPositive, defaultHandshakeTimeout, describe, tlsVersion } from "./native.ts";
-import { CiphertextGate } from "./native_stream.ts";
+import { Network, PlaintextStream } from "./native_stream.ts";
 import type { ConnectOptions, TlsConnection } from "./types.ts";
 
 /**
@@ -44,9 +45,11 @@ export async function connect(options: ConnectOptions): Promise<TlsConnection> {
   );
 
   const raw = connectTcp({ host: hostname, port, allowHalfOpen: true, noDelay: true });
-  const gate = new CiphertextGate(raw);
-  gate.on("error", failed);
-  gate.on("close", () => failed(new ConnectionFailed(`${where}: closed before the handshake was complete`)));
+  const network = new Network(raw);
+  raw.on("error", failed);
+  const closed = () => failed(new ConnectionFailed(`${where}: closed before the handshake was complete`));
+  raw.on("close", closed);
+  let tls: TLSSocket | undefined;
   try {
     const connected = Promise.withResolvers<void>();
     raw.once("connect", connected.resolve);
@@ -55,7 +58,7 @@ export async function connect(options: ConnectOptions): Promise<TlsConnection> {
     const secured = Promise.withResolvers<TlsConnection>();
     // The stack's published types leave out allowHalfOpen, which it takes as net.connect() does.
     const settings: ConnectionOptions & { allowHalfOpen: boolean } = {
-      socket: gate,
+      socket: raw,
       cert: credentials.certificateChain,
       key: credentials.privateKey,
       ca: trust,
@@ -67,20 +70,22 @@ export async function connect(options: ConnectOptions): Promise<TlsConnection> {
       checkServerIdentity: (_host, certificate) => nameMismatch(serverName, certificate),
     };
     const socket = connectTls(settings);
+    tls = socket;
+    const stream = new PlaintextStream(socket, network, where);
+    socket.once("end", closed);
     socket.on("error", failed);
-    // At once, and not after an await: what the server sends first may already be on its way to the stream.
     socket.once("secureConnect", () => {
       try {
         const mismatch = nameMismatch(serverName, socket.getPeerCertificate());
         if (mismatch !== undefined) throw mismatch;
-        secured.resolve(describe({ raw, gate, socket }, "server", where));
+        secured.resolve(describe({ network, socket, stream }, "server"));
       } catch (error) {
         failed(error);
       }
     });
     return await Promise.race([secured.promise, failure.promise]);
   } catch (error) {
-    gate.destroy();
+    network.close(tls?.destroyed !== true);
     throw error;
   } finally {
     clearTimeout(timer);

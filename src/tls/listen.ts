@@ -13,7 +13,7 @@ import {
   peerCertificate,
   tlsVersion,
 } from "./native.ts";
-import { CiphertextGate } from "./native_stream.ts";
+import { Network, PlaintextStream } from "./native_stream.ts";
 import type { ListenOptions, TlsListener } from "./types.ts";
 
 /**
@@ -60,13 +60,14 @@ export async function listen(options: ListenOptions): Promise<TlsListener> {
       return;
     }
 
-    const gate = new CiphertextGate(raw);
-    const socket = new TLSSocket(gate, settings);
-    gate.on("error", () => {}); // The socket above reports it.
+    const network = new Network(raw);
+    const socket = new TLSSocket(raw, settings);
+    const stream = new PlaintextStream(socket, network, from);
     const refuse = (error: unknown) => {
       if (!settle()) return;
+      // A socket that the stack has given up on has an alert to send; any other is closed by us, at once.
+      network.close(!socket.destroyed);
       socket.destroy();
-      gate.destroy();
       options.onRefused?.(toTlsError(error, from), address);
     };
     const closed = () => refuse(new ConnectionFailed(`${from}: closed before the handshake was complete`));
@@ -85,19 +86,20 @@ export async function listen(options: ListenOptions): Promise<TlsListener> {
       closed();
       sockets.delete(raw);
     });
-    socket.once("close", closed).on("error", refuse);
+    socket.once("close", closed).once("end", closed).on("error", refuse);
     socket.once("secure", () => {
       if (sockets.get(raw) === undefined) return;
       try {
         const refusal = verificationFailure(socket);
         if (refusal !== undefined) throw refusal;
-        const connection = describe({ raw, gate, socket }, "client", from);
+        const connection = describe({ network, socket, stream }, "client");
         settle();
         onConnection(connection);
       } catch (error) {
         // An error of onConnection comes after the handshake was settled: it is reported all the same.
         if (sockets.get(raw) !== undefined) return refuse(error);
-        gate.destroy();
+        socket.destroy();
+        network.close(true);
         options.onRefused?.(toTlsError(error, from), address);
       }
     });

@@ -1,10 +1,9 @@
 // What the runtime's own TLS stack (node:tls) tells about a connection, and what is common to both of its ends.
 
-import type { Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
 import { BadCertificate } from "./errors.ts";
 import { identify, type Role } from "./identity.ts";
-import { type CiphertextGate, PlaintextStream } from "./native_stream.ts";
+import type { Network, PlaintextStream } from "./native_stream.ts";
 import type { Negotiated, TlsConnection } from "./types.ts";
 
 /** The one version that either end speaks. */
@@ -33,20 +32,19 @@ export function peerCertificate(socket: TLSSocket): Uint8Array | undefined {
 
 /** What one connection is made of, from the network up. */
 export interface Layers {
-  readonly raw: Socket;
-  readonly gate: CiphertextGate;
+  readonly network: Network;
   readonly socket: TLSSocket;
+  readonly stream: PlaintextStream;
 }
 
 /**
  * The connection as the rest of the product sees it.
  *
  * @param peerRole What the other end is.
- * @param where What the connection is, for error messages.
  * @throws {BadCertificate} when the peer's certificate is missing or unreadable.
  * @throws {WrongKeyUsage} when the peer's certificate is not made for its role.
  */
-export function describe({ raw, gate, socket }: Layers, peerRole: Role, where: string): TlsConnection {
+export function describe({ network, socket, stream }: Layers, peerRole: Role): TlsConnection {
   const der = peerCertificate(socket);
   if (der === undefined) {
     throw new BadCertificate("the stack completed the handshake but shows no certificate of the peer", {
@@ -54,8 +52,9 @@ export function describe({ raw, gate, socket }: Layers, peerRole: Role, where: s
     });
   }
   const peer = identify(der, peerRole);
+  const { raw } = network;
   return {
-    stream: new PlaintextStream(socket, gate, where),
+    stream,
     peer,
     negotiated: negotiated(socket),
     localAddress: raw.localAddress ?? "",

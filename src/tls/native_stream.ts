@@ -10,79 +10,73 @@ import { ConnectionFailed, toTlsError } from "./errors.ts";
 /** Most plaintext that waits to be read before the network is held, bytes: four records (RFC 8446 section 5.1). */
 const plaintextLimit = 4 * 16_384;
 
-/** Longest wait for what was written to leave, once a connection is being destroyed, ms. */
-const flushLimit = 1_000;
+/** Longest wait for the stack to close the network's socket itself, once a connection is being destroyed, ms. */
+const closeLimit = 1_000;
 
 type Callback = (error?: Error | null) => void;
 
-/** The encrypted bytes between the network's socket and the TLS socket; reading stops while it is held. */
-export class CiphertextGate extends Duplex {
-  readonly #raw: Socket;
-  #held = false;
+/** The network's socket below a TLS socket: reading from it can be held. */
+export class Network {
+  readonly raw: Socket;
 
   constructor(raw: Socket) {
-    super({ allowHalfOpen: true });
-    this.#raw = raw;
-    raw.on("data", (bytes: Uint8Array) => {
-      if (!this.push(bytes)) raw.pause();
-    });
-    raw.on("end", () => this.push(null));
-    raw.on("error", (error) => this.destroy(error));
-    raw.on("close", () => this.destroy());
+    this.raw = raw;
+    raw.on("error", () => {}); // The TLS socket above reports it.
   }
 
   /** Takes nothing more from the network. */
   hold(): void {
-    this.#held = true;
-    this.#raw.pause();
+    this.#reading("readStop");
   }
 
   /** Goes on taking. */
   release(): void {
-    this.#held = false;
-    this.#raw.resume();
+    this.#reading("readStart");
   }
 
-  override _read(): void {
-    if (!this.#held) this.#raw.resume();
+  /** The TLS socket reads past the socket's own streams, from its handle: only that one can be stopped. */
+  #reading(method: "readStop" | "readStart"): void {
+    const handle: unknown = Reflect.get(this.raw, "_handle");
+    if (typeof handle !== "object" || handle === null) return; // Closed: nothing is read any more.
+    const change: unknown = Reflect.get(handle, method);
+    if (typeof change !== "function") {
+      throw new TypeError(`expected ${method}() on the socket's handle, got ${change}`);
+    }
+    Reflect.apply(change, handle, []);
   }
 
-  override _write(bytes: Uint8Array, _encoding: string, done: Callback): void {
-    this.#raw.write(bytes, done);
-  }
-
-  override _final(done: Callback): void {
-    this.#raw.end(() => done());
-  }
-
-  override _destroy(error: Error | null, done: Callback): void {
-    // An alert may still be on its way out; a peer that does not take it is not waited for.
-    const raw = this.#raw;
-    const limit = setTimeout(() => raw.destroy(), flushLimit);
+  /** Has the socket closed, after the stack has sent its alert; at once when `now`. */
+  close(now: boolean): void {
+    const { raw } = this;
+    if (now) raw.destroy();
+    if (raw.closed) return;
+    const limit = setTimeout(() => raw.destroy(), closeLimit);
     raw.once("close", () => clearTimeout(limit));
-    raw.destroySoon();
-    done(error);
   }
 }
 
 /** The decrypted bytes in both directions, with back-pressure and half-close; its errors are of the TLS error tree. */
 export class PlaintextStream extends Duplex {
   readonly #socket: TLSSocket;
-  readonly #gate: CiphertextGate;
+  readonly #network: Network;
   readonly #where: string;
   /** The peer has ended its direction. */
   #ended = false;
 
-  /** @param where What the connection is, for error messages. */
-  constructor(socket: TLSSocket, gate: CiphertextGate, where: string) {
+  /**
+   * Made before the handshake, so that no byte comes before its listeners.
+   *
+   * @param where What the connection is, for error messages.
+   */
+  constructor(socket: TLSSocket, network: Network, where: string) {
     super({ allowHalfOpen: true, readableHighWaterMark: plaintextLimit });
     this.#socket = socket;
-    this.#gate = gate;
+    this.#network = network;
     this.#where = where;
     // An error that nobody listens to would end the process; the owner's own listeners hear it, and 'close' follows.
     this.on("error", () => {});
     socket.on("data", (bytes: Uint8Array) => {
-      if (!this.push(bytes)) gate.hold();
+      if (!this.push(bytes)) network.hold();
     });
     socket.on("end", () => {
       this.#ended = true;
@@ -101,7 +95,7 @@ export class PlaintextStream extends Duplex {
   }
 
   override _read(): void {
-    this.#gate.release();
+    this.#network.release();
   }
 
   override _write(bytes: Uint8Array, _encoding: string, done: Callback): void {
@@ -114,7 +108,7 @@ export class PlaintextStream extends Duplex {
 
   override _destroy(error: Error | null, done: Callback): void {
     this.#socket.destroy();
-    this.#gate.destroy();
+    this.#network.close(false);
     done(error);
   }
 }
