@@ -1,13 +1,12 @@
-// The driver for a PostgreSQL server, over npm:postgres. Its own value conversions are switched off in favour of wire.ts.
-import postgres from "postgres";
+// The driver for a PostgreSQL server: a pool for single statements and connections of their own for transactions.
 import type { Database, Param, Sql, TransactionOptions } from "./database.ts";
-import { DatabaseTimeoutError, DatabaseUnavailableError, QueryError, StoreError } from "./errors.ts";
-import { decoders, encodeParams, oid, toRows } from "./wire.ts";
+import { DatabaseTimeoutError, DatabaseUnavailableError, StoreError } from "./errors.ts";
+import { PostgresClient, withLimit } from "./postgres_client.ts";
 
 export interface PostgresOptions {
   /** postgresql://user:password@host:port/database */
   url: string;
-  /** How many connections at most. @default 10 */
+  /** How many connections at most, at least 2; half of them are for transactions. @default 10 */
   connections?: number;
   /** How long making a connection may take, in ms. @default 10000 */
   connectLimit?: number;
@@ -18,9 +17,6 @@ export interface PostgresOptions {
   /** Ends the wait for the first connection. */
   signal?: AbortSignal;
 }
-
-/** How much later than the server's own limit this side gives up: only then is the server or the network gone. */
-const GRACE = 5000;
 
 /** How long `close` waits for what runs. */
 const CLOSE_SECONDS = 3;
@@ -53,125 +49,133 @@ function parseUrl(url: string): URL {
  */
 export async function openPostgres(options: PostgresOptions): Promise<Database> {
   const where = describeUrl(options.url);
-  const { connections = 10, connectLimit = 10_000, statementLimit = 30_000, maxWaiting = 10_000 } = options;
-  const client = postgres(options.url, {
-    max: connections,
-    connect_timeout: connectLimit / 1000,
-    // Saves a query per connection; arrays are not used.
-    fetch_types: false,
-    types: rawTypes(),
-    onnotice: () => {},
-    connection: {
-      application_name: "zonebench",
-      TimeZone: "UTC",
-      DateStyle: "ISO, YMD",
-      statement_timeout: statementLimit,
-      idle_in_transaction_session_timeout: statementLimit,
-    },
+  const { signal } = options;
+  signal?.throwIfAborted();
+  const database = new PostgresDatabase(options, where);
+  let abort: (() => void) | undefined;
+  const aborted = new Promise<never>((_, reject) => {
+    abort = () => reject(signal?.reason);
+    signal?.addEventListener("abort", abort, { once: true });
   });
-  const database = new PostgresDatabase(client, where, statementLimit, maxWaiting);
   try {
-    const abort = options.signal;
-    abort?.throwIfAborted();
-    await Promise.race([database.query("select 1"), ...(abort ? [rejectOnAbort(abort)] : [])]);
+    await Promise.race([database.query("select 1"), aborted]);
   } catch (error) {
-    await client.end({ timeout: 0 });
+    await database.close(0);
     throw error;
+  } finally {
+    if (abort) signal?.removeEventListener("abort", abort);
   }
   return database;
 }
 
-function rejectOnAbort(signal: AbortSignal): Promise<never> {
-  return new Promise((_, reject) =>
-    signal.addEventListener("abort", () => reject(signal.reason), { once: true })
-  );
-}
-
-/** Every type as wire.ts has it, and parameters passed as they are (they are text already). */
-function rawTypes(): Record<string, postgres.PostgresType> {
-  const types: Record<string, postgres.PostgresType> = {};
-  for (const type of Object.values(oid)) {
-    types[`oid${type}`] = {
-      to: type,
-      from: [type],
-      serialize: (value: unknown) => value,
-      parse: decoders[type] ?? ((text: string) => text),
-    };
-  }
-  return types;
+interface LaneWaiter {
+  start(lane: PostgresClient): void;
+  reject(error: Error): void;
 }
 
 class PostgresDatabase implements Database {
   readonly kind = "postgresql";
+  #pool: PostgresClient;
+  /** Clients of one connection each. npm:postgres' own `begin` writes to a connection that is gone, and the program dies. */
+  #lanes: PostgresClient[];
+  #free: PostgresClient[];
+  #waiting: LaneWaiter[] = [];
+  #statementLimit: number;
+  #maxWaiting: number;
   #underWay = 0;
-  #closed = false;
+  #closing: Promise<void> | null = null;
 
-  constructor(
-    private readonly client: postgres.Sql,
-    private readonly where: string,
-    private readonly statementLimit: number,
-    private readonly maxWaiting: number,
-  ) {}
+  constructor(options: PostgresOptions, private readonly where: string) {
+    const { connections = 10, connectLimit = 10_000, statementLimit = 30_000, maxWaiting = 10_000 } = options;
+    const common = { url: options.url, where, connectLimit, statementLimit };
+    const forTransactions = Math.max(1, Math.floor(connections / 2));
+    this.#pool = new PostgresClient({
+      ...common,
+      connections: Math.max(1, connections - forTransactions),
+      renewable: true,
+    });
+    this.#lanes = Array.from(
+      { length: forTransactions },
+      () => new PostgresClient({ ...common, connections: 1, renewable: false }),
+    );
+    this.#free = [...this.#lanes];
+    this.#statementLimit = statementLimit;
+    this.#maxWaiting = maxWaiting;
+  }
 
   async query<Row>(text: string, params: readonly Param[] = []): Promise<Row[]> {
-    return await this.#counted(() => this.#run<Row>(this.client, text, params));
+    return await this.#counted(() => this.#pool.run<Row>(text, params));
   }
 
   async transaction<T>(fn: (tx: Sql) => Promise<T>, options: TransactionOptions = {}): Promise<T> {
-    const limit = options.limit ?? 30_000;
     return await this.#counted(async () => {
-      let failure: { error: unknown } | null = null;
-      const begun = this.client.begin(async (connection) => {
-        let open = true;
-        let refused: { error: unknown } | null = null;
-        const tx: Sql = {
-          query: async <Row>(text: string, params: readonly Param[] = []): Promise<Row[]> => {
-            if (!open) throw new StoreError("the transaction has ended");
-            try {
-              return await this.#run<Row>(connection, text, params);
-            } catch (error) {
-              refused ??= { error };
-              throw error;
-            }
-          },
-        };
-        try {
-          // A longer transaction may also have longer statements; both limits end with it.
-          if (limit > this.statementLimit) {
-            await tx.query(`set local statement_timeout = ${Math.trunc(limit)}`);
-            await tx.query(`set local idle_in_transaction_session_timeout = ${Math.trunc(limit)}`);
-          }
-          const value = await withLimit(fn(tx), limit, "a transaction");
-          // PostgreSQL answers a commit after a failed statement with a silent rollback.
-          if (refused !== null) throw (refused as { error: unknown }).error;
-          return { value };
-        } catch (error) {
-          failure = { error };
-          throw error;
-        } finally {
-          open = false;
-        }
-      });
+      const lane = await this.#takeLane();
       try {
-        const { value } = await begun;
-        return value;
-      } catch (error) {
-        // What `fn` threw is the caller's own error; anything else came from begin, commit or the connection.
-        if (failure !== null && (failure as { error: unknown }).error === error) throw error;
-        throw this.#translate(error);
+        return await this.#transaction(lane, fn, options.limit ?? 30_000);
+      } finally {
+        this.#giveLane(lane);
       }
     });
   }
 
-  async close(): Promise<void> {
-    this.#closed = true;
-    await this.client.end({ timeout: CLOSE_SECONDS });
+  /** Waits up to `seconds` for what runs. */
+  close(seconds = CLOSE_SECONDS): Promise<void> {
+    this.#closing ??= (async () => {
+      const closed = new DatabaseUnavailableError("the database is closed");
+      for (const waiter of this.#waiting.splice(0)) waiter.reject(closed);
+      await Promise.all([this.#pool, ...this.#lanes].map((client) => client.close(seconds)));
+    })();
+    return this.#closing;
+  }
+
+  async #transaction<T>(lane: PostgresClient, fn: (tx: Sql) => Promise<T>, limit: number): Promise<T> {
+    const statementLimit = Math.max(limit, this.#statementLimit);
+    await lane.run("begin", []);
+    const { lost } = lane;
+    let open = true;
+    let refused: { error: unknown } | null = null;
+    const tx: Sql = {
+      query: async <Row>(text: string, params: readonly Param[] = []): Promise<Row[]> => {
+        if (!open) throw new StoreError("the transaction has ended");
+        try {
+          // On a new connection the statement would run outside of the transaction.
+          if (lane.lost !== lost) throw this.#connectionLost();
+          return await lane.run<Row>(text, params, statementLimit);
+        } catch (error) {
+          refused ??= { error };
+          throw error;
+        }
+      },
+    };
+    try {
+      if (limit > this.#statementLimit) {
+        await tx.query(`set local statement_timeout = ${Math.trunc(limit)}`);
+        await tx.query(`set local idle_in_transaction_session_timeout = ${Math.trunc(limit)}`);
+      }
+      const value = await withLimit(fn(tx), limit, "a transaction");
+      open = false;
+      // PostgreSQL answers a commit after a failed statement with a silent rollback.
+      if (refused !== null) throw (refused as { error: unknown }).error;
+      if (lane.lost !== lost) throw this.#connectionLost();
+      await lane.run("commit", []);
+      return value;
+    } catch (error) {
+      open = false;
+      // A lost connection's transaction is rolled back by the server. One whose rollback fails is left for good, so that
+      // the next transaction on this lane does not begin inside of it.
+      if (lane.lost === lost) await lane.run("rollback", []).catch(() => lane.abandon());
+      throw error;
+    }
+  }
+
+  #connectionLost(): DatabaseUnavailableError {
+    return new DatabaseUnavailableError(`the connection to ${this.where} was lost in a transaction`);
   }
 
   async #counted<T>(fn: () => Promise<T>): Promise<T> {
-    if (this.#closed) throw new DatabaseUnavailableError("the database is closed");
-    if (this.#underWay >= this.maxWaiting) {
-      throw new DatabaseUnavailableError(`the database is busy: ${this.maxWaiting} queries wait already`);
+    if (this.#closing) throw new DatabaseUnavailableError("the database is closed");
+    if (this.#underWay >= this.#maxWaiting) {
+      throw new DatabaseUnavailableError(`the database is busy: ${this.#maxWaiting} queries wait already`);
     }
     this.#underWay++;
     try {
@@ -181,67 +185,33 @@ class PostgresDatabase implements Database {
     }
   }
 
-  async #run<Row>(on: Pick<postgres.Sql, "unsafe">, text: string, params: readonly Param[]): Promise<Row[]> {
-    const encoded = encodeParams(params);
-    const query = on.unsafe(text, encoded, { prepare: true }).values();
-    try {
-      const result = await withLimit(query, this.statementLimit + GRACE, "a statement", () => query.cancel());
-      const columns = result.columns?.map((column) => column.name) ?? [];
-      return toRows(columns, result) as Row[];
-    } catch (error) {
-      throw this.#translate(error);
-    }
+  #takeLane(): Promise<PostgresClient> {
+    const lane = this.#free.pop();
+    if (lane !== undefined) return Promise.resolve(lane);
+    return new Promise((resolve, reject) => {
+      const waiter: LaneWaiter = {
+        start: (lane) => {
+          clearTimeout(timer);
+          resolve(lane);
+        },
+        reject: (error) => {
+          clearTimeout(timer);
+          reject(error);
+        },
+      };
+      const timer = setTimeout(() => {
+        this.#waiting.splice(this.#waiting.indexOf(waiter), 1);
+        reject(
+          new DatabaseTimeoutError(`waited ${this.#statementLimit} ms for a connection to ${this.where}`),
+        );
+      }, this.#statementLimit);
+      this.#waiting.push(waiter);
+    });
   }
 
-  #translate(error: unknown): unknown {
-    if (error instanceof StoreError) return error;
-    if (!(error instanceof Error)) return error;
-    const code = "code" in error && typeof error.code === "string" ? error.code : "";
-    if (error instanceof postgres.PostgresError) {
-      // 28: invalid authorization; 3D000: no such database; 57P: server shuts down; 53300: too many connections
-      if (/^(28|3D000|57P0[1-5]|53300)/.test(code)) return this.#unreachable(code, error.message, error);
-      if (code === "57014") {
-        return new DatabaseTimeoutError(`a statement was cancelled: ${error.message}`, { cause: error });
-      }
-      return new QueryError(`${error.message} (SQLSTATE ${code})`, code, error.constraint_name ?? null, {
-        cause: error,
-      });
-    }
-    // Only the code and the kind are kept: the driver's own errors carry its options, with the password.
-    const message = error instanceof AggregateError && error.errors.length > 0
-      ? String(error.errors[0].message)
-      : error.message;
-    return this.#unreachable(code, message);
-  }
-
-  #unreachable(code: string, reason: string, cause?: Error): DatabaseUnavailableError {
-    const detail = code === "" || reason.includes(code) ? reason : `${reason} (${code})`;
-    const check = /^28/.test(code)
-      ? "check the user and password in database.url"
-      : code === "3D000"
-      ? "create the database, or correct its name in database.url"
-      : "check that PostgreSQL runs there and that database.url is right";
-    return new DatabaseUnavailableError(`no PostgreSQL at ${this.where}: ${detail}; ${check}`, { cause });
-  }
-}
-
-/** The promise, or a DatabaseTimeoutError after `limit` ms; `onLimit` may stop the work. */
-async function withLimit<T>(
-  work: PromiseLike<T>,
-  limit: number,
-  what: string,
-  onLimit?: () => void,
-): Promise<T> {
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => {
-      onLimit?.();
-      reject(new DatabaseTimeoutError(`${what} took longer than ${limit} ms`));
-    }, limit);
-  });
-  try {
-    return await Promise.race([work, late]);
-  } finally {
-    clearTimeout(timer);
+  #giveLane(lane: PostgresClient): void {
+    const next = this.#waiting.shift();
+    if (next === undefined) this.#free.push(lane);
+    else next.start(lane);
   }
 }
