@@ -5,7 +5,7 @@ import { PackageContentError } from "./errors.ts";
 import { readRange, writeWhole } from "./whole_file.ts";
 import type { RunOptions } from "./zstd.ts";
 
-const chunkSize = 2 ** 20;
+const chunkSize = 256 * 1024;
 
 /** A compressed image as it lies on the builder's disk. */
 export interface BlobFile {
@@ -39,7 +39,7 @@ export async function assembleFile(
   let size = 0;
   await writeWhole(output, async (write) => {
     whole.update(front);
-    await write(front);
+    write(front);
     size += front.length;
     for (const blob of blobs) {
       const hash = createHash("sha256");
@@ -49,7 +49,7 @@ export async function assembleFile(
         signal?.throwIfAborted();
         hash.update(chunk);
         whole.update(chunk);
-        await write(chunk);
+        write(chunk);
         length += chunk.length;
         onProgress?.(chunk.length);
       }

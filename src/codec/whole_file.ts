@@ -1,7 +1,8 @@
-// Files that appear whole or not at all: written under a temporary name, flushed to the disk, renamed.
+// Files that appear whole or not at all: written under a temporary name, flushed to the disk, renamed. Writing waits for
+// the disk: it is done in the codec's threads.
 
 /** Writes all of `bytes`. */
-export type Write = (bytes: Uint8Array) => Promise<void>;
+export type Write = (bytes: Uint8Array) => void;
 
 /**
  * Creates or replaces the file at `path` with what `fill` writes.
@@ -14,8 +15,8 @@ export async function writeWhole<T>(path: string, fill: (write: Write) => Promis
   try {
     let result: T;
     try {
-      result = await fill(async (bytes) => {
-        for (let at = 0; at < bytes.length;) at += await file.write(bytes.subarray(at));
+      result = await fill((bytes) => {
+        for (let at = 0; at < bytes.length;) at += file.writeSync(bytes.subarray(at));
       });
       await file.sync();
     } finally {
@@ -29,7 +30,10 @@ export async function writeWhole<T>(path: string, fill: (write: Write) => Promis
   }
 }
 
-/** A file's bytes from `offset` on, in chunks that are the reader's to keep; ends after `length` bytes or with the file. */
+/**
+ * A file's bytes from `offset` on, ending after `length` bytes or with the file. The chunks share one buffer: each is valid
+ * until the next is asked for.
+ */
 export async function* readRange(
   path: string,
   offset: number,
@@ -38,11 +42,11 @@ export async function* readRange(
 ): AsyncGenerator<Uint8Array<ArrayBuffer>, void, void> {
   using file = await Deno.open(path, { read: true });
   await file.seek(offset, Deno.SeekMode.Start);
+  const buffer = new Uint8Array(Math.min(chunkSize, length));
   for (let left = length; left > 0;) {
-    const chunk = new Uint8Array(Math.min(chunkSize, left));
-    const got = await file.read(chunk);
+    const got = await file.read(left < buffer.length ? buffer.subarray(0, left) : buffer);
     if (got === null) return;
     left -= got;
-    yield chunk.subarray(0, got);
+    yield buffer.subarray(0, got);
   }
 }
