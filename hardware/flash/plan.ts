@@ -87,6 +87,8 @@ export interface FlashPlan {
   blockRepeats?: number;
   /** Longest time for the ECU to answer again after its reset, ms. @default 60000 */
   restartTimeout?: number;
+  /** Time between two questions whether the ECU is back, ms. @default 100 */
+  restartPoll?: number;
   /** Longest time that cleaning up after a failure may take, ms. @default 5000 */
   cleanUpTimeout?: number;
 }
@@ -149,6 +151,7 @@ export function resolveFlashPlan(plan: FlashPlan = {}): ResolvedFlashPlan {
     resetType: within(plan.resetType ?? ResetType.hard, 1, 0x7f, "resetType"),
     blockRepeats: within(plan.blockRepeats ?? 1, 0, 10, "blockRepeats"),
     restartTimeout: within(plan.restartTimeout ?? 60_000, 1, 3_600_000, "restartTimeout"),
+    restartPoll: within(plan.restartPoll ?? 100, 1, 60_000, "restartPoll"),
     cleanUpTimeout: within(plan.cleanUpTimeout ?? 5_000, 1, 60_000, "cleanUpTimeout"),
   };
 }

@@ -240,21 +240,23 @@ class Flash {
 
   /** Asks until the ECU answers. An ECU that boots is silent, or its gateway cannot deliver. */
   async #waitForRestart(): Promise<void> {
-    const { exchange } = this.#client;
-    const { clock } = exchange;
-    const until = clock.now() + this.#plan.restartTimeout;
+    const { clock } = this.#client.exchange;
+    const { restartTimeout, restartPoll } = this.#plan;
+    const { signal } = this.#options;
+    const until = clock.now() + restartTimeout;
     for (;;) {
-      const { signal } = this.#options;
+      const asked = clock.now();
       try {
-        await this.#client.testerPresent({ signal, step: "wait_for_restart" });
+        // An answer that comes later than this poll is as good for the next one.
+        await this.#client.testerPresent({ signal, step: "wait_for_restart", timeout: restartPoll });
         return;
       } catch (error) {
-        const gone = error instanceof UdsTimeoutError || error instanceof UdsTransportError;
         // A refusal is an answer too; what it means for the flash, the next steps find out.
         if (error instanceof NegativeResponseError) return;
+        const gone = error instanceof UdsTimeoutError || error instanceof UdsTransportError;
         if (!gone || clock.now() >= until) throw error;
       }
-      await sleep(clock, restartPoll, signal);
+      await sleep(clock, Math.max(0, asked + restartPoll - clock.now()), signal);
     }
   }
 
@@ -317,6 +319,3 @@ class Flash {
     }
   }
 }
-
-// Time between two questions whether the ECU is back, ms.
-const restartPoll = 100;

@@ -50,6 +50,8 @@ export interface RequestOptions {
   signal?: AbortSignal;
   /** What the caller is doing, named in errors. */
   step?: string;
+  /** Longest wait for the first answer, ms. @default P2 and the latency */
+  timeout?: number;
 }
 
 /** The requests of one client over one path, one at a time. */
@@ -180,7 +182,7 @@ export class Exchange {
     const receive = this.#receiveWait;
     receive.signal = signal;
     // A suppressed answer is waited for no longer than P2: what is refused later than that finds no reader.
-    let limit = suppressed ? this.#p2 : this.#p2 + this.#limits.latency;
+    let limit = options.timeout ?? (suppressed ? this.#p2 : this.#p2 + this.#limits.latency);
     let began = this.#clock.now();
     receive.timeout = limit;
     let pendingSince: number | undefined;

@@ -169,7 +169,11 @@ export class UdsServer implements DiagnosticEndpoint {
       this.#touch();
       return;
     }
-    if (generation !== this.#generation) return;
+    if (generation !== this.#generation) {
+      // The request itself ended in a reset or a power cut: there is nobody left who could answer.
+      if (result instanceof Promise) result.catch(() => {});
+      return;
+    }
     if (result instanceof Promise) {
       this.#await(result, sid, suppress, context, respond);
       return;

@@ -10,7 +10,7 @@ import { LoopbackTransport } from "../uds/loopback.ts";
 
 export const vin = "KMHTEST0000000001";
 export const seedKey: SeedKeyOptions = { algorithm: "xor", constant: "A5" };
-export const plan: FlashPlan = { seedKey };
+export const plan: FlashPlan = { seedKey, restartPoll: 5 };
 export const fingerprint = Uint8Array.of(0x26, 0x11, 0x21, 0x01, 0x02, 0x03);
 
 /** Options of an ECU with two small regions and a factory image of 600 bytes. */
