@@ -35,8 +35,8 @@ export interface MqttOptions {
   maxConnections?: number;
   /** Longest time from the TLS handshake to CONNECT. @default 10000 */
   connectTimeout?: number;
-  /** Longest keep-alive that a client may ask for; longer ones, and none, are refused. 0 takes any. @default 0 */
-  maxKeepalive?: number;
+  /** Longest silence of a client that asked for no keep-alive. @default 3600000 */
+  maxSilence?: number;
   /** Messages that wait for one client's session at most; the oldest goes first. @default 1000 */
   maxQueued?: number;
 }

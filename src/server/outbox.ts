@@ -83,6 +83,10 @@ export class Outbox {
     for (const vin of new Set(waiting.map((command) => command.vin))) this.flush(vin);
   }
 
+  find(messageId: string): Promise<Command | null> {
+    return this.#store.commands.find(messageId);
+  }
+
   async delivered(messageIds: readonly string[], via: "mqtt" | "polling"): Promise<void> {
     if (messageIds.length > 0) await this.#store.commands.markDelivered(messageIds, via);
   }
