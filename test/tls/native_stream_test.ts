@@ -37,6 +37,16 @@ Deno.test("a stream is closed on both sides once both ends are done", async () =
   });
 });
 
+Deno.test("an empty write does not stop the stream", async () => {
+  await withBench({}, async ({ connections, dial }) => {
+    const client = await dial();
+    const accepted = await connections.next();
+    accepted.stream.write("");
+    accepted.stream.end("after nothing");
+    assert.equal(await readText(client.stream), "after nothing");
+  });
+});
+
 /** Writes as fast as the stream takes it; says how much it took. */
 function flood(stream: Duplex, total: number): { taken: number } {
   const progress = { taken: 0 };
