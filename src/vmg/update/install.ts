@@ -80,10 +80,8 @@ class Installer {
       this.#log.info(`${ecu.ecuId} runs ${entry.version} already`);
       this.#end(target, "completed", null, null);
     } else if (signal.aborted) {
-      const error = before === "installing"
-        ? await lookAtStopped(this.#options.bus, ecu.ecuId, "interrupted")
-        : null;
-      this.#end(target, "cancelled", null, error);
+      if (before === "installing") await this.#endStopped(target, null, "interrupted");
+      else this.#end(target, "cancelled", null, null);
     } else if (this.#failed && before !== "installing") {
       this.#end(target, "cancelled", null, "not begun: another ECU failed");
     } else {
@@ -121,7 +119,7 @@ class Installer {
     } catch (error) {
       this.#throwIfStopped();
       if (signal.aborted && (error instanceof FlashCancelledError || error === signal.reason)) {
-        this.#end(target, "cancelled", step, await lookAtStopped(bus, ecu.ecuId, `stopped at ${step}`));
+        await this.#endStopped(target, step, `stopped at ${step}`);
         return;
       }
       this.#failed = true;
@@ -130,6 +128,13 @@ class Installer {
     } finally {
       await removeFile(file);
     }
+  }
+
+  /** A stop that came after the ECU took the new software over has changed nothing. */
+  async #endStopped(target: Target, step: string | null, what: string): Promise<void> {
+    const { version, text } = await lookAtStopped(this.#options.bus, target.ecu.ecuId, what);
+    if (version === target.entry.version) this.#end(target, "completed", null, null);
+    else this.#end(target, "cancelled", step, text);
   }
 
   #end(target: Target, status: EcuUpdateStatus, step: string | null, error: string | null): void {

@@ -196,7 +196,9 @@ export class UpdateRunner {
   async #lookAtBegun(reporter: UpdateReporter): Promise<void> {
     for (const { ecuId, status } of reporter.ecus) {
       if (status !== "installing") continue;
-      reporter.ecu(ecuId, { error: await lookAtStopped(this.#options.bus, ecuId, "interrupted") });
+      reporter.ecu(ecuId, {
+        error: (await lookAtStopped(this.#options.bus, ecuId, "interrupted")).text,
+      });
     }
   }
 
