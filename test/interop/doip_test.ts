@@ -147,45 +147,69 @@ interopTest(
     await recorder.ask("02fd123400000000");
     await recorder.close();
 
-    const file = await Deno.makeTempFile({ suffix: ".pcap" });
-    try {
-      await Deno.writeFile(file, recorder.pcap());
-      assert.deepEqual(
-        await tshark(file, broken, ["frame.number"]),
-        [],
-      );
-      const types = new Set((await tshark(file, "doip", ["doip.type"])).flatMap((line) => line.split(",")));
-      assert.deepEqual(
-        [...types].map((type) => Number(type)).sort((a, b) => a - b),
-        [0, 1, 2, 3, 4, 5, 6, 7, 8, 0x1234, 0x4001, 0x4002, 0x4003, 0x4004, 0x8001, 0x8002, 0x8003],
-      );
-      const versions = new Set(
-        (await tshark(file, "doip && tcp", ["doip.version"])).flatMap((line) => line.split(",")),
-      );
-      assert.deepEqual([...versions].sort(), ["0x01", "0x02", "0x03", "0x04"]);
-      // Physically and by the group, in four versions.
-      assert.equal(
-        (await tshark(file, "uds.sid == 0x22 && uds.reply == 1", ["uds.rdbi.data_identifier"])).length,
-        8,
-      );
-      assert.equal(
-        (await tshark(file, "uds.sid == 0x3f && uds.err.sid == 0x3e", ["uds.err.code"])).length,
-        4,
-      );
-    } finally {
-      await Deno.remove(file);
-    }
+    const packets = await dissect(recorder.pcap());
+    assert.deepEqual(packets.filter(({ broken }) => broken), []);
+    const messages = packets.flatMap(({ types, tcp }) => types.map((type) => ({ type, tcp })));
+    assert.deepEqual(
+      [...new Set(messages.map(({ type }) => type))].sort((a, b) => a - b),
+      [0, 1, 2, 3, 4, 5, 6, 7, 8, 0x1234, 0x4001, 0x4002, 0x4003, 0x4004, 0x8001, 0x8002, 0x8003],
+    );
+    const versions = new Set(packets.filter(({ tcp }) => tcp).flatMap(({ versions }) => versions));
+    assert.deepEqual([...versions].sort(), ["0x01", "0x02", "0x03", "0x04"]);
+    // Physically and by the group, in four versions.
+    assert.equal(packets.filter(({ uds }) => uds === "0x22 reply").length, 8);
+    assert.equal(packets.filter(({ uds }) => uds === "0x3f reply").length, 4);
   },
 );
 
-/** What must not be found: bad packets, and expert remarks from warning (0x600000) upwards. */
-const broken = "_ws.malformed || doip.illegal_length_field || _ws.expert.severity >= 6291456";
+/** What tshark makes of one packet. */
+interface Dissected {
+  frame: string;
+  /** Malformed, of illegal length, or with an expert remark from warning (0x600000) upwards. */
+  broken: boolean;
+  tcp: boolean;
+  /** DoIP payload types and versions, one a message. */
+  types: number[];
+  versions: string[];
+  /** UDS service, as tshark sees it, and whether it is an answer. */
+  uds: string;
+}
 
-/** The fields of the packets that match a display filter, one line a packet. */
-async function tshark(file: string, filter: string, fields: string[]): Promise<string[]> {
-  const args = ["-r", file, "-Y", filter, "-T", "fields", ...fields.flatMap((field) => ["-e", field])];
-  const { success, stdout, stderr } = await new Deno.Command("tshark", { args }).output();
-  const text = new TextDecoder();
-  assert.ok(success, text.decode(stderr));
-  return text.decode(stdout).split("\n").filter((line) => line !== "");
+/** Has tshark read a capture. */
+async function dissect(capture: Uint8Array): Promise<Dissected[]> {
+  const fields = [
+    "frame.number",
+    "_ws.malformed",
+    "doip.illegal_length_field",
+    "_ws.expert.severity",
+    "tcp.stream",
+    "doip.type",
+    "doip.version",
+    "uds.sid",
+    "uds.reply",
+  ];
+  const file = await Deno.makeTempFile({ suffix: ".pcap" });
+  try {
+    await Deno.writeFile(file, capture);
+    const args = ["-r", file, "-T", "fields", ...fields.flatMap((field) => ["-e", field])];
+    const { success, stdout, stderr } = await new Deno.Command("tshark", { args }).output();
+    const text = new TextDecoder();
+    assert.ok(success, text.decode(stderr));
+    return text.decode(stdout).split("\n").filter((line) => line !== "").map((line) => {
+      const [frame, malformed, illegalLength, severity, stream, types, versions, sid, reply] = line.split(
+        "\t",
+      );
+      return {
+        frame,
+        broken: malformed !== "" || illegalLength !== "" ||
+          severity.split(",").some((value) => Number(value) >= 0x600000),
+        tcp: stream !== "",
+        types: types.split(",").filter((type) => type !== "").map(Number),
+        versions: versions.split(",").filter((version) => version !== ""),
+        uds: `${sid} ${Number(reply) === 1 ? "reply" : "request"}`,
+      };
+    });
+  } finally {
+    await Deno.remove(file);
+  }
 }
