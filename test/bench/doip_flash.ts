@@ -1,0 +1,84 @@
+// How fast an ECU is flashed over DoIP with simulated times off, at two block sizes, beside bare sockets that move the
+// same bytes with the same number of requests and answers in the same run.
+import { DoipConnection } from "../../hardware/doip/client.ts";
+import { memoryImage } from "../../hardware/flash/format/memory_image.ts";
+import { flashEcu } from "../../hardware/flash/sequence.ts";
+import { UdsClient } from "../../hardware/uds/client.ts";
+import type { Ports } from "./doip_flash_servers.ts";
+import type { BenchRow } from "./row.ts";
+
+const hostname = "127.0.32.10";
+const imageSize = 96 << 20;
+/** Data bytes of a block, and the ECU that takes blocks of that size. */
+const rounds = [
+  { block: 4_093, ecu: 0x1001 },
+  { block: 65_536, ecu: 0x1002 },
+] as const;
+
+/** Flashes 96 MiB at each block size; the time is that of the transfer alone, first block to last. */
+export async function run(): Promise<BenchRow[]> {
+  const worker = new Worker(new URL("./doip_flash_servers.ts", import.meta.url), { type: "module" });
+  try {
+    const ports = await new Promise<Ports>((resolve, reject) => {
+      worker.onmessage = (event: MessageEvent<Ports>) => resolve(event.data);
+      worker.onerror = (event) => reject(new Error(event.message));
+    });
+    const rows: BenchRow[] = [];
+    for (const { block, ecu } of rounds) {
+      const bare = await sockets(ports.raw, block);
+      const { transfer, whole } = await flash(ports.gateway, ecu, block);
+      const beside = `bare sockets ${speed(bare)}`;
+      const size = block.toLocaleString("en");
+      rows.push({ what: `DoIP flash, transfer, blocks of ${size} B`, value: speed(transfer), beside });
+      rows.push({
+        what: `DoIP flash, erase to verified version, blocks of ${size} B`,
+        value: speed(whole),
+        beside,
+      });
+    }
+    return rows;
+  } finally {
+    worker.terminate();
+  }
+}
+
+function speed(milliseconds: number): string {
+  return `${(imageSize / 1e3 / milliseconds).toFixed(1)} MB/s`;
+}
+
+/** Milliseconds of the transfer, and of the whole flash. */
+async function flash(port: number, ecu: number, block: number): Promise<{ transfer: number; whole: number }> {
+  const payload = new Uint8Array(imageSize);
+  for (let at = 0; at < imageSize; at += 65_536) crypto.getRandomValues(payload.subarray(at, at + 65_536));
+  await using connection = await DoipConnection.connect({ hostname, port });
+  using client = new UdsClient(connection.transport(ecu));
+  let began = 0;
+  let ended = 0;
+  const { duration } = await flashEcu(client, memoryImage([{ address: 0, length: imageSize }], payload), {
+    plan: { seedKey: { algorithm: "xor", constant: "A5" }, maxBlockLength: block + 2, restartPoll: 5 },
+    version: "2.0.0",
+    fingerprint: Uint8Array.of(1),
+    onProgress: (step, done) => {
+      if (step === "transfer_data" && done === 0) began = performance.now();
+      if (step === "transfer_data" && done === imageSize) ended = performance.now();
+    },
+  });
+  return { transfer: ended - began, whole: duration };
+}
+
+/** Milliseconds for the same bytes in the same requests and answers. */
+async function sockets(port: number, block: number): Promise<number> {
+  using connection = await Deno.connect({ hostname, port });
+  connection.setNoDelay(true);
+  const request = new Uint8Array(8 + 4 + 2 + block);
+  const answer = new Uint8Array(65_536);
+  new DataView(request.buffer).setUint32(0, request.length);
+  await connection.write(request.subarray(0, 4));
+  await connection.read(answer);
+  const began = performance.now();
+  for (let done = 0; done < imageSize; done += block) {
+    for (let sent = 0; sent < request.length;) sent += await connection.write(request.subarray(sent));
+    for (let got = 0; got < 27;) got += await connection.read(answer) ?? 27;
+  }
+  return performance.now() - began;
+}
