@@ -12,7 +12,7 @@ import {
   type VehicleAnnouncement,
 } from "./message.ts";
 import { checkMilliseconds, type Clock, systemClock } from "./stream.ts";
-import { bindUdp } from "./udp.ts";
+import { bindUdp, type DatagramHandler, type UdpSocket } from "./udp.ts";
 
 /** A DoIP entity that answered. */
 export interface DiscoveredEntity extends VehicleAnnouncement {
@@ -69,50 +69,48 @@ export async function discover(options: DiscoverOptions): Promise<DiscoveredEnti
   for (const { port } of targets) checkUint(port, 0xffff, "port of a target");
   if (eid !== undefined && vin !== undefined) throw new RangeError("discover by eid or by vin, not by both");
   signal?.throwIfAborted();
+  if (targets.length === 0) return [];
   const request = encodeMessage(protocolVersion, identificationRequest(eid, vin));
 
   const found = new Map<string, DiscoveredEntity>();
   const { promise: over, resolve: finish, reject } = Promise.withResolvers<void>();
+  // It may reject while the sockets are still being opened; whoever awaits it below gets the reason then.
+  over.catch(() => {});
   const aborted = (): void => reject(signal?.reason);
   let lastError: Error | undefined;
-  const families = [...new Set(targets.map(({ hostname }) => hostname.includes(":") ? "::" : "0.0.0.0"))];
-  const sockets = await Promise.all(families.map((any) =>
-    bindUdp(any, 0, (bytes, { hostname, port }) => {
-      const entity = readAnswer(bytes, hostname, port);
-      if (entity === undefined || found.size >= maxEntities) return;
-      // Unasked announcements arrive on open ports, too.
-      if (vin !== undefined && entity.vin !== vin) return;
-      if (eid !== undefined && !eid.every((byte, index) => byte === entity.eid[index])) return;
-      found.set(`${entity.address} ${entity.port} ${entity.logicalAddress} ${entity.eid}`, entity);
-      if (found.size >= enough) finish();
-    }, (error) => lastError = error)
-  ));
+  const received: DatagramHandler = (bytes, { hostname, port }) => {
+    const entity = readAnswer(bytes, hostname, port);
+    if (entity === undefined || found.size >= maxEntities) return;
+    // Unasked announcements arrive on open ports, too.
+    if (vin !== undefined && entity.vin !== vin) return;
+    if (eid !== undefined && !eid.every((byte, index) => byte === entity.eid[index])) return;
+    found.set(`${entity.address} ${entity.port} ${entity.logicalAddress} ${entity.eid}`, entity);
+    if (found.size >= enough) finish();
+  };
   let unsent = 0;
+  const failed = (error: Error): void => {
+    lastError = error;
+    if (++unsent < targets.length) return;
+    reject(new DoipError(`no identification request could be sent: ${error.message}`, { cause: error }));
+  };
+  const sockets = new Map<string, UdpSocket>();
   const cancelTimer = clock.after(timeout, finish);
   signal?.addEventListener("abort", aborted);
   try {
-    // It may have come while the sockets were opened.
-    signal?.throwIfAborted();
     for (const { hostname, port } of targets) {
-      sockets[families.indexOf(hostname.includes(":") ? "::" : "0.0.0.0")].send(
-        request,
-        hostname,
-        port,
-        (error) => {
-          lastError = error;
-          if (++unsent === targets.length) {
-            reject(
-              new DoipError(`no identification request could be sent: ${error.message}`, { cause: error }),
-            );
-          }
-        },
-      );
+      const any = hostname.includes(":") ? "::" : "0.0.0.0";
+      let socket = sockets.get(any);
+      if (socket === undefined) {
+        socket = await bindUdp(any, 0, received, (error) => lastError = error);
+        sockets.set(any, socket);
+      }
+      socket.send(request, hostname, port, failed);
     }
     await over;
   } finally {
     cancelTimer();
     signal?.removeEventListener("abort", aborted);
-    await Promise.all(sockets.map((socket) => socket.close()));
+    for (const socket of sockets.values()) await socket.close();
   }
   if (found.size === 0 && lastError !== undefined) {
     throw new DoipError(`discovery failed: ${lastError.message}`, { cause: lastError });
