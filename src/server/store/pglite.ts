@@ -101,6 +101,7 @@ class Engine {
   }
 
   static async open(path: string, limit: number, signal?: AbortSignal): Promise<Engine> {
+    signal?.throwIfAborted();
     const engine = new Engine();
     const abort = () =>
       engine.end(new DatabaseUnavailableError("opening the embedded database was cancelled"));
@@ -281,6 +282,8 @@ class PgliteDatabase implements Database {
     let refused: { error: unknown } | null = null;
     let expire: ((error: Error) => void) | undefined;
     const expired = new Promise<never>((_, reject) => expire = reject);
+    // The limit may pass while "begin" is under way and nobody listens yet.
+    expired.catch(() => {});
     const timer = setTimeout(() => {
       open = false;
       expire?.(new DatabaseTimeoutError(`a transaction took longer than ${limit} ms`));
@@ -320,21 +323,21 @@ class PgliteDatabase implements Database {
     this.#reopening ??= Engine.open(this.path, this.#openLimit);
     try {
       this.#engine = await this.#reopening;
-      return this.#engine;
     } finally {
       this.#reopening = null;
     }
+    if (!this.#closing) return this.#engine;
+    await this.#engine.close();
+    throw new DatabaseUnavailableError("the database is closed");
   }
 
   async #close(): Promise<void> {
     // What has its turn already is waited for; what still waits for one is rejected.
-    const drained = this.#turns.take(true).catch(() => undefined);
-    const reason = new DatabaseUnavailableError("the database is closed");
+    const drained = this.#turns.close(new DatabaseUnavailableError("the database is closed"));
     let timer: ReturnType<typeof setTimeout> | undefined;
-    const late = new Promise<undefined>((resolve) => timer = setTimeout(resolve, CLOSE_LIMIT, undefined));
+    const late = new Promise<void>((resolve) => timer = setTimeout(resolve, CLOSE_LIMIT));
     await Promise.race([drained, late]);
     clearTimeout(timer);
-    this.#turns.close(reason);
     try {
       await this.#engine.close();
     } finally {

@@ -14,6 +14,7 @@ export class Turns {
   #shared = 0;
   #exclusive = false;
   #closed: Error | null = null;
+  #drained: (() => void) | null = null;
 
   constructor(private readonly options: { maxWaiting: number; waitLimit: number }) {}
 
@@ -28,10 +29,14 @@ export class Turns {
     return () => this.#leave(exclusive);
   }
 
-  /** Rejects whoever waits, and every later call. */
-  close(reason: Error): void {
+  /** Rejects whoever waits and every later call; resolves when the turns that were given have ended. */
+  close(reason: Error): Promise<void> {
     this.#closed = reason;
     for (const waiter of this.#waiting.splice(0)) waiter.reject(reason);
+    return new Promise((resolve) => {
+      this.#drained = resolve;
+      this.#admit();
+    });
   }
 
   #free(exclusive: boolean): boolean {
@@ -50,6 +55,7 @@ export class Turns {
   }
 
   #admit(): void {
+    if (this.#shared === 0 && !this.#exclusive) this.#drained?.();
     while (this.#waiting.length > 0 && this.#free(this.#waiting[0].exclusive)) {
       const waiter = this.#waiting.shift();
       if (waiter === undefined) return;
