@@ -145,7 +145,13 @@ export class TestBench implements AsyncDisposable {
   }
 
   get log(): Logger {
-    return createLogger({ level: "debug", write: (line) => this.lines.push(line) });
+    return createLogger({
+      level: "debug",
+      write: (line) => {
+        this.lines.push(line);
+        if (Deno.env.has("VMG_TEST_LOG")) console.error(line);
+      },
+    });
   }
 
   /** Starts the gateway. */
