@@ -62,6 +62,8 @@ export class PlaintextStream extends Duplex {
   readonly #where: string;
   /** The peer has ended its direction. */
   #ended = false;
+  #idleLimit = 0;
+  #idle: ReturnType<typeof setTimeout> | undefined;
 
   /**
    * Made before the handshake, so that no byte comes before its listeners.
@@ -76,6 +78,7 @@ export class PlaintextStream extends Duplex {
     // An error that nobody listens to would end the process; the owner's own listeners hear it, and 'close' follows.
     this.on("error", () => {});
     socket.on("data", (bytes: Uint8Array) => {
+      this.#active();
       if (!this.push(bytes)) network.hold();
     });
     socket.on("end", () => {
@@ -84,6 +87,30 @@ export class PlaintextStream extends Duplex {
     });
     socket.on("error", (error) => this.destroy(toTlsError(error, where)));
     socket.on("close", () => this.#closed());
+  }
+
+  /**
+   * As `net.Socket` has it, because node:http asks it of what it serves: emits 'timeout' after that many milliseconds
+   * without a byte in either direction; 0 for never.
+   */
+  setTimeout(limit: number, heard?: () => void): this {
+    if (heard !== undefined) {
+      if (limit === 0) this.off("timeout", heard);
+      else this.once("timeout", heard);
+    }
+    this.#idleLimit = limit;
+    this.#active();
+    return this;
+  }
+
+  /** A byte has gone by: the idle time counts from here. */
+  #active(): void {
+    clearTimeout(this.#idle);
+    this.#idle = undefined;
+    if (this.#idleLimit === 0 || this.destroyed) return;
+    const idle = setTimeout(() => this.emit("timeout"), this.#idleLimit);
+    Deno.unrefTimer(idle);
+    this.#idle = idle;
   }
 
   /** The connection below is gone: what has arrived can still be read, nothing more be written. */
@@ -101,6 +128,7 @@ export class PlaintextStream extends Duplex {
   override _write(bytes: Uint8Array, _encoding: string, done: Callback): void {
     // The stack never calls back for an empty write, which node:http makes after each answer.
     if (bytes.length === 0) return done();
+    this.#active();
     this.#socket.write(bytes, (error) => done(error ? toTlsError(error, this.#where) : null));
   }
 
@@ -109,6 +137,7 @@ export class PlaintextStream extends Duplex {
   }
 
   override _destroy(error: Error | null, done: Callback): void {
+    clearTimeout(this.#idle);
     this.#socket.destroy();
     this.#network.close(false);
     done(error);

@@ -12,6 +12,9 @@ const http = createServer(async (incoming, response) => {
   response.end(`${incoming.method} ${incoming.url} ${length}`);
 });
 
+// node:http closes a connection after its answer when its server does not listen: this one is handed its connections.
+Object.defineProperty(http, "listening", { value: true });
+
 async function withAgent(
   differs: Partial<HttpsAgentOptions>,
   run: (agent: ReturnType<typeof httpsAgent>, origin: string, connected: TlsConnection[]) => Promise<void>,

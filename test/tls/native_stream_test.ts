@@ -47,6 +47,23 @@ Deno.test("an empty write does not stop the stream", async () => {
   });
 });
 
+Deno.test("setTimeout() tells of a stream on which nothing moves, and may be taken back", async () => {
+  await withBench({}, async ({ connections, dial }) => {
+    const client = await dial();
+    const accepted = await connections.next();
+    assert.ok("setTimeout" in accepted.stream && typeof accepted.stream.setTimeout === "function");
+    let withdrawn = 0;
+    const count = () => withdrawn++;
+    accepted.stream.setTimeout(1, count);
+    accepted.stream.setTimeout(0, count);
+    await new Promise<void>((resolve) =>
+      Reflect.get(accepted.stream, "setTimeout").call(accepted.stream, 30, resolve)
+    );
+    assert.equal(withdrawn, 0);
+    client.stream.end();
+  });
+});
+
 /** Writes as fast as the stream takes it; says how much it took. */
 function flood(stream: Duplex, total: number): { taken: number } {
   const progress = { taken: 0 };
