@@ -25,7 +25,8 @@ export async function writeWhole<T>(path: string, fill: (write: Write) => Promis
     await Deno.rename(temporary, path);
     return result;
   } catch (error) {
-    await Deno.remove(temporary);
+    // What went wrong first is what to report, not that the remains could not be removed.
+    await Deno.remove(temporary).catch(() => {});
     throw error;
   }
 }

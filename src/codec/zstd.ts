@@ -1,15 +1,16 @@
-// Zstandard (RFC 8878) from file to file in a stream, by node:zlib. It computes and writes in the thread that calls it:
+// Zstandard (RFC 8878) from file to file in a stream. It computes and writes in the thread that calls it:
 // programs with other things to do call it through a CodecPool.
 
 import { createHash } from "node:crypto";
-import type { Transform } from "node:stream";
-import zlib from "node:zlib";
+import { setImmediate } from "node:timers";
 import { PackageContentError } from "./errors.ts";
 import { readRange, type Write, writeWhole } from "./whole_file.ts";
+import { ZstdCompressor, ZstdDecompressor } from "./zstd_engine.ts";
 
-/** Bytes that go in at a time, and that zstd gives at a time. Measured: less costs time in calls, more only memory. */
+/** Bytes that are read at a time. */
 const inputSize = 256 * 1024;
-const outputSize = 128 * 1024;
+/** Bytes of output after which messages to the thread get their turn. */
+const turnAfter = 16 * 2 ** 20;
 
 /**
  * Largest window as a power of two: 8 MiB, what RFC 8878, section 3.1.1.1.2, recommends every decoder to support. A frame
@@ -68,31 +69,27 @@ export async function compressFile(
 ): Promise<CompressedFile> {
   checkLevel(level);
   const { size } = await Deno.stat(input);
-  const params: Record<number, number> = {
-    [zlib.constants.ZSTD_c_compressionLevel]: level,
-    [zlib.constants.ZSTD_c_checksumFlag]: 1,
-  };
-  if (level >= 20) params[zlib.constants.ZSTD_c_windowLog] = maxWindowLog;
   const inputHash = createHash("sha256");
   const hash = createHash("sha256");
   let taken = 0;
   let length = 0;
   await writeWhole(output, async (write) => {
-    const source = async function* () {
-      for await (const chunk of readRange(input, 0, Infinity, inputSize)) {
-        inputHash.update(chunk);
-        taken += chunk.length;
-        onProgress?.(chunk.length);
-        yield chunk;
+    const take = (pieces: Iterable<Uint8Array>) => {
+      for (const piece of pieces) {
+        hash.update(piece);
+        length += piece.length;
+        write(piece);
       }
     };
-    // The frame then says its content's size. The types do not know the option yet, so it does not stand in the call.
-    const options = { chunkSize: outputSize, params, pledgedSrcSize: size };
-    await through(source(), zlib.createZstdCompress(options), (chunk) => {
-      hash.update(chunk);
-      length += chunk.length;
-      write(chunk);
-    }, signal);
+    using zstd = new ZstdCompressor({ level, size, maxWindowLog });
+    for await (const chunk of readRange(input, 0, Infinity, inputSize)) {
+      signal?.throwIfAborted();
+      inputHash.update(chunk);
+      taken += chunk.length;
+      take(zstd.push(chunk));
+      onProgress?.(chunk.length);
+    }
+    take(zstd.finish());
   });
   return { sha256: hash.digest("hex"), length, inputSha256: inputHash.digest("hex"), inputSize: taken };
 }
@@ -145,35 +142,31 @@ async function decompress(
 ): Promise<void> {
   const hash = createHash("sha256");
   let size = 0;
-  const zstd = zlib.createZstdDecompress({
-    chunkSize: outputSize,
-    params: { [zlib.constants.ZSTD_d_windowLogMax]: maxWindowLog },
-  });
-  const source = async function* () {
-    for await (const chunk of readRange(range.path, range.offset, range.length, inputSize)) {
-      yield chunk;
-      onProgress?.(chunk.length);
+  let sinceTurn = 0;
+  using zstd = new ZstdDecompressor(maxWindowLog);
+  for await (const chunk of readRange(range.path, range.offset, range.length, inputSize)) {
+    signal?.throwIfAborted();
+    for (const piece of explained(zstd.push(chunk), range)) {
+      size += piece.length;
+      // A bomb: stopped at the first piece too many, before it reaches the disk.
+      if (size > range.imageSize) {
+        throw new PackageContentError(
+          "image_too_long",
+          `expected an image of ${range.imageSize} bytes, decompression gives more`,
+        );
+      }
+      hash.update(piece);
+      write?.(piece);
+      sinceTurn += piece.length;
+      if (sinceTurn >= turnAfter) {
+        sinceTurn = 0;
+        await new Promise<void>((resolve) => setImmediate(resolve));
+        signal?.throwIfAborted();
+      }
     }
-  };
-  const take = (chunk: Uint8Array) => {
-    size += chunk.length;
-    // A bomb: stopped at the first byte too many, before it reaches memory or disk.
-    if (size > range.imageSize) {
-      throw new PackageContentError(
-        "image_too_long",
-        `expected an image of ${range.imageSize} bytes, decompression gives more`,
-      );
-    }
-    hash.update(chunk);
-    write?.(chunk);
-  };
-  await through(source(), zstd, take, signal, (cause) =>
-    new PackageContentError(
-      "blob_not_zstd",
-      `expected a Zstandard frame with a window of at most 2^${maxWindowLog} bytes at ${range.offset}: ${cause.message}`,
-      { cause },
-    ));
-  // node:zlib ends without a word where a frame is cut off: size and hash say it.
+    onProgress?.(chunk.length);
+  }
+  // zstd has no word for a frame that is cut off: size and hash say it.
   if (size < range.imageSize) {
     throw new PackageContentError(
       "image_too_short",
@@ -189,46 +182,19 @@ async function decompress(
   }
 }
 
-/**
- * Sends a source through a transformation to a taker. A chunk goes in once the one before it is used up, so the source may
- * fill the same buffer again; what comes out is taken at once, so nothing gathers in memory however much one chunk gives.
- */
-async function through(
-  source: AsyncIterable<Uint8Array>,
-  transform: Transform,
-  take: (chunk: Uint8Array) => void,
-  signal: AbortSignal | undefined,
-  explain: (error: Error) => Error = (error) => error,
-): Promise<void> {
-  let fault: { error: unknown } | undefined;
-  const { promise: over, resolve: end } = Promise.withResolvers<void>();
-  transform.once("end", end);
-  transform.once("close", end);
-  transform.on("error", (error: Error) => {
-    fault ??= { error: explain(error) };
-    end();
-  });
-  transform.on("data", (chunk: Uint8Array) => {
-    // What was under way when a fault came up is dropped.
-    if (fault) return;
-    try {
-      signal?.throwIfAborted();
-      take(chunk);
-    } catch (error) {
-      fault = { error };
-      transform.destroy();
-    }
-  });
+/** Says of zstd's errors which blob they are about. */
+function* explained(
+  pieces: Generator<Uint8Array, void, void>,
+  range: CompressedRange,
+): Generator<Uint8Array, void, void> {
   try {
-    for await (const chunk of source) {
-      signal?.throwIfAborted();
-      await Promise.race([over, new Promise<void>((resolve) => transform.write(chunk, () => resolve()))]);
-      if (fault) throw fault.error;
-    }
-    transform.end();
-    await over;
-    if (fault) throw fault.error;
-  } finally {
-    transform.destroy();
+    yield* pieces;
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new PackageContentError(
+      "blob_not_zstd",
+      `expected one Zstandard frame with a window of at most 2^${maxWindowLog} bytes at ${range.offset}: ${reason}`,
+      { cause },
+    );
   }
 }
