@@ -8,7 +8,6 @@ import { updateReport } from "../contract/ota.ts";
 import { describeIssues } from "../contract/problem.ts";
 import type { Logger } from "../log.ts";
 import type { DiagnosticsService } from "./diagnostics/service.ts";
-import type { Events } from "./events.ts";
 import { JsonTextError, parseJson } from "./json_text.ts";
 import type { Metrics } from "./metrics.ts";
 import type { UpdateService } from "./ota/updates.ts";
@@ -40,7 +39,6 @@ export interface InboxOptions {
   updates: UpdateService;
   diagnostics: DiagnosticsService;
   batcher: TelemetryBatcher;
-  events: Events;
   metrics: Metrics;
   log: Logger;
   /** @default the system's clock */

@@ -54,6 +54,7 @@ function tooDeepAt(text: string): number {
   return -1;
 }
 
+// deno-lint-ignore no-control-regex -- a string must not have control characters: that is what this looks for
 const token =
   /[ \t\n\r]*(?:([[\]{},:])|("(?:[^"\\\u0000-\u001f]|\\(?:["\\/bfnrt]|u[0-9A-Fa-f]{4}))*")|(-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?(?![\w.])|true|false|null))/y;
 

@@ -1,7 +1,42 @@
 // The OTA server: opens the store and the listeners in the order of the design, and stops them again.
 
+import { join } from "node:path";
+import { getRequestListener } from "@hono/node-server";
+import { Hono } from "hono";
+import { CodecPool } from "../codec/pool.ts";
+import { routes } from "../contract/routes.ts";
+import { describeError } from "../log.ts";
+import { defaultProfileId, describeProfile, loadProfiles, profileById } from "../pqc/profiles.ts";
+import { DiagnosticsService } from "./diagnostics/service.ts";
+import { ListenFailed } from "./errors.ts";
+import { Events } from "./events.ts";
+import { openDataFiles } from "./files.ts";
+import { dashboardPaths, mountDashboard } from "./http/dashboard.ts";
+import { mountDiagnostics } from "./http/diagnostics.ts";
+import { mountFirmware } from "./http/firmware.ts";
+import { HttpsServer } from "./http/https_server.ts";
+import { malformed, startLocalServer } from "./http/local_server.ts";
+import { answerTheRest, type App, type Bindings, mounter } from "./http/mount.ts";
+import { mountOta } from "./http/ota.ts";
+import { mountOpenApi, mountSystem, openApiPath, systemPaths } from "./http/system.ts";
+import { mountVehicles } from "./http/vehicles.ts";
+import { identityOf } from "./identity.ts";
+import { Inbox } from "./inbox.ts";
+import { Maintenance } from "./maintenance/maintenance.ts";
+import { createMetrics } from "./metrics.ts";
+import { startBroker } from "./mqtt/broker.ts";
 import type { ServerOptions } from "./options.ts";
+import { Catalogue } from "./ota/catalogue.ts";
+import { PackageService } from "./ota/packages.ts";
+import { UpdateService } from "./ota/updates.ts";
+import { Outbox } from "./outbox.ts";
+import { Registry } from "./registry.ts";
+import { ServerState } from "./state.ts";
+import { openStore } from "./store/mod.ts";
+import { AnomalyDetector } from "./telemetry/anomalies.ts";
+import { TelemetryBatcher } from "./telemetry/batcher.ts";
 
+export * from "./errors.ts";
 export type * from "./options.ts";
 
 /** Where a listener is bound. */
@@ -18,7 +53,287 @@ export interface RunningServer {
   stop(): Promise<void>;
 }
 
-/** Starts the server; it serves when the promise resolves. Nothing stays behind when it rejects. */
-export function startServer(options: ServerOptions): Promise<RunningServer> {
-  return Promise.reject(new Error(`not startable yet with ${options.dataDirectory}`));
+/** Version of the REST interface in its description. */
+const interfaceVersion = "1.0.0";
+
+/**
+ * Starts the server; it serves when the promise resolves. Nothing stays behind when it rejects.
+ * @throws {ListenFailed} {@link StoreError} and what else keeps it from starting
+ */
+export async function startServer(options: ServerOptions): Promise<RunningServer> {
+  // Undone in reverse order, when the start fails half-way or the server stops.
+  const undo: { what: string; run(limit: number): Promise<void> }[] = [];
+  try {
+    return await start(options, undo);
+  } catch (error) {
+    await windUp(undo, options);
+    throw error;
+  }
+}
+
+type Undo = { what: string; run(limit: number): Promise<void> }[];
+
+async function start(options: ServerOptions, undo: Undo): Promise<RunningServer> {
+  const { log, dataDirectory, credentials, trust, handshakeTimeout, signal } = options;
+  const httpsLog = log.child("HTTPS");
+  const mqttLog = log.child("MQTT");
+
+  log.info("OTA Server Starting");
+  log.info("Initializing PQC Manager...");
+  const [preferred = defaultProfileId] = options.profiles ?? [];
+  log.info(`  Loaded ${loadProfiles().length} PQC configurations`);
+  log.info(`  Default: ${describeProfile(profileById(preferred))}`);
+
+  signal?.throwIfAborted();
+  log.info("Opening database...");
+  const store = await openStore({
+    url: options.database?.url,
+    maxConnections: options.database?.maxConnections,
+    directory: join(dataDirectory, "db"),
+    signal,
+  });
+  undo.push({ what: "the store", run: () => store.close() });
+  log.info(`Database ready (${store.kind === "pglite" ? "embedded" : "PostgreSQL"})`);
+
+  const files = await openDataFiles(dataDirectory);
+  const metrics = createMetrics();
+  const events = new Events();
+  const state = new ServerState(log, (shown) => metrics.showState(shown));
+  const stopping = new AbortController();
+  const pool = new CodecPool({ size: 1 });
+  undo.push({ what: "the codec", run: async () => await pool[Symbol.asyncDispose]() });
+
+  const registry = new Registry({ store, events, log });
+  const outbox = new Outbox({ store, metrics, log });
+  const { compressionLevel, signingKey } = options;
+  const catalogue = new Catalogue({ store, files, pool, compressionLevel, log });
+  const packages = new PackageService({
+    store,
+    files,
+    catalogue,
+    pool,
+    signingKey,
+    log,
+    signal: stopping.signal,
+  });
+  undo.push({
+    what: "package builds",
+    run: async () => {
+      stopping.abort(new DOMException("the server is stopping", "AbortError"));
+      await packages.settle();
+    },
+  });
+  const updates = new UpdateService({
+    ...options.updates,
+    store,
+    registry,
+    packages,
+    outbox,
+    events,
+    metrics,
+    log,
+  });
+  const diagnostics = new DiagnosticsService({ ...options.diagnostics, store, outbox, events, log });
+
+  const detector = new AnomalyDetector({
+    rules: options.telemetry?.rules ?? [],
+    store,
+    events,
+    metrics,
+    log,
+  });
+  const batcher = new TelemetryBatcher({
+    ...options.telemetry,
+    log,
+    store: (batch) => store.telemetry.add(batch),
+    afterCommit: async (stored) => {
+      for (const { vin, timestamp, metrics: values } of stored) {
+        events.emit({ type: "telemetry", vin, timestamp: timestamp.toISOString(), metrics: { ...values } });
+      }
+      await detector.examine(stored);
+    },
+    onBatch: (size) => {
+      metrics.telemetryStored.inc(size);
+      metrics.telemetryBatchSize.observe(size);
+      metrics.telemetryQueue.set(batcher.queued);
+    },
+  });
+  undo.push({ what: "telemetry", run: () => batcher.close() });
+  const inboxOptions = { store, registry, updates, diagnostics, batcher, metrics };
+  const httpsInbox = new Inbox({ ...inboxOptions, log: httpsLog });
+  const mqttInbox = new Inbox({ ...inboxOptions, log: mqttLog });
+
+  signal?.throwIfAborted();
+  log.info("Starting MQTT Server...");
+  const mqtt = await opened("MQTT", () =>
+    startBroker({
+      ...options.mqtt,
+      credentials,
+      trust,
+      handshakeTimeout,
+      store,
+      registry,
+      inbox: mqttInbox,
+      outbox,
+      updates,
+      state,
+      metrics,
+      log: mqttLog,
+    }));
+  undo.push({ what: "MQTT", run: (limit) => mqtt.stop(limit) });
+  log.info(`MQTT server started on ${mqtt.hostname}:${mqtt.port}`);
+
+  signal?.throwIfAborted();
+  log.info("Starting HTTPS Server...");
+  let ready = false;
+  const {
+    hostname = "0.0.0.0",
+    port = 8443,
+    maxBody = 1_048_576,
+    maxFirmware = 8_589_934_592,
+    headerTimeout = 10_000,
+    idleTimeout = 60_000,
+    keepAliveTimeout = 65_000,
+    maxConnections = 2000,
+  } = options.https ?? {};
+  const app: App = new Hono<{ Bindings: Bindings }>();
+  const handle = getRequestListener(app.fetch, { overrideGlobalObjects: false, errorHandler: malformed });
+  const https = new HttpsServer({
+    hostname,
+    port,
+    credentials,
+    trust,
+    handshakeTimeout,
+    maxConnections,
+    headerTimeout,
+    idleTimeout,
+    keepAliveTimeout,
+    handle: (incoming, outgoing) => void handle(incoming, outgoing),
+    onConnection: (connection) => {
+      const identity = identityOf(connection.peer);
+      if (identity.kind !== "vehicle") return;
+      registry.linked(identity.vin, "https", connection).catch((error: unknown) =>
+        httpsLog.error(`The link of ${identity.vin} is not stored: ${describeError(error)}`)
+      );
+    },
+    metrics,
+    log: httpsLog,
+  });
+  const mount = mounter(app, {
+    log: httpsLog,
+    metrics,
+    state,
+    callerOf: (incoming) => {
+      const connection = https.connectionOf(incoming);
+      return connection ? identityOf(connection.peer) : { kind: "unknown", name: "nobody" };
+    },
+    findVehicle: (id) => registry.find(id),
+    maxBody,
+    bodyTimeout: idleTimeout,
+  });
+  const system = { store, state, metrics, ready: () => ready };
+  mountSystem(app, system);
+  mountOpenApi(app, Object.values(routes), interfaceVersion);
+  mountVehicles(mount, {
+    store,
+    registry,
+    updates,
+    outbox,
+    inbox: httpsInbox,
+    log: httpsLog,
+    connectionOf: (incoming) => https.connectionOf(incoming),
+    configLifetime: options.updates?.commandTimeout ?? 86_400_000,
+  });
+  mountOta(mount, { registry, updates, packages, inbox: httpsInbox, metrics });
+  mountFirmware(mount, { catalogue, maxFirmware, idleTimeout });
+  mountDiagnostics(mount, { registry, diagnostics });
+  answerTheRest(app, [...Object.values(routes), ...systemPaths, openApiPath], httpsLog);
+  await opened("HTTPS", () => https.open());
+  undo.push({ what: "HTTPS", run: (limit) => https.stop(limit) });
+  log.info(`HTTPS server started on ${https.hostname}:${https.port}`);
+
+  const local = await startLocalServer({
+    hostname: options.local?.hostname ?? "127.0.0.1",
+    port: options.local?.port ?? 8080,
+    mount: async (localApp) => {
+      mountSystem(localApp, system);
+      await mountDashboard(localApp, {
+        store,
+        registry,
+        updates,
+        diagnostics,
+        events,
+        signal: stopping.signal,
+      });
+    },
+    paths: [...systemPaths, ...dashboardPaths],
+    log: log.child("Local"),
+  });
+  undo.push({ what: "the local listener", run: () => local.stop() });
+  log.info(`Dashboard on http://${local.hostname}:${local.port}/`);
+
+  const maintenance = new Maintenance({
+    ...options.maintenance,
+    retention: options.retention ?? {},
+    store,
+    files,
+    registry,
+    updates,
+    diagnostics,
+    outbox,
+    state,
+    metrics,
+    log: log.child("Maintenance"),
+  });
+  undo.push({ what: "maintenance", run: () => maintenance.stop() });
+  maintenance.start();
+
+  ready = true;
+  log.info("OTA Server Running");
+  log.info("Active Services: MQTT, HTTPS");
+  log.info("Press Ctrl+C to stop");
+
+  let stopped: Promise<void> | undefined;
+  return {
+    https: { hostname: https.hostname, port: https.port },
+    mqtt: { hostname: mqtt.hostname, port: mqtt.port },
+    local: { hostname: local.hostname, port: local.port },
+    stop() {
+      stopped ??= (async () => {
+        ready = false;
+        log.info("OTA Server stopping");
+        await windUp(undo, options);
+        log.info("OTA Server stopped");
+      })();
+      return stopped;
+    },
+  };
+}
+
+/** Undoes the start in reverse order; together it takes no longer than the limit, however long a part would. */
+async function windUp(undo: Undo, { log, stopTimeout = 5000 }: ServerOptions): Promise<void> {
+  const deadline = Date.now() + stopTimeout;
+  for (const { what, run } of undo.splice(0).reverse()) {
+    // The store, which stands last, always gets time to close.
+    const limit = Math.max(100, (deadline - Date.now()) * 0.6);
+    const { promise: late, resolve } = Promise.withResolvers<"late">();
+    const timer = setTimeout(() => resolve("late"), Math.max(limit, 200));
+    try {
+      const result = await Promise.race([run(limit), late]);
+      if (result === "late") log.warn(`Stopping ${what} took too long and was cut off`);
+    } catch (error) {
+      log.error(`Stopping ${what} failed: ${describeError(error)}`);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+}
+
+/** Opens a listener; what goes wrong says which one and where. */
+async function opened<T>(what: string, open: () => Promise<T>): Promise<T> {
+  try {
+    return await open();
+  } catch (cause) {
+    throw new ListenFailed(`the ${what} server does not start: ${describeError(cause)}`, { cause });
+  }
 }

@@ -21,7 +21,7 @@ export function mountDiagnostics(mount: Mount, { registry, diagnostics }: Diagno
 
   mount(routes.sendDiagnostic, async ({ body }) => {
     const request_id = await diagnostics.send(await named(body.vin), body);
-    return { status: "sent", request_id, polling_url: pollingUrl(request_id) };
+    return { status: "sent" as const, request_id, polling_url: pollingUrl(request_id) };
   });
 
   mount(routes.broadcastDiagnostic, async ({ body }) => {
@@ -29,7 +29,7 @@ export function mountDiagnostics(mount: Mount, { registry, diagnostics }: Diagno
     try {
       const sent = await diagnostics.broadcast(vehicle, body);
       return {
-        status: "sent",
+        status: "sent" as const,
         requests: sent.map((request) => ({ ...request, polling_url: pollingUrl(request.request_id) })),
       };
     } catch (error) {

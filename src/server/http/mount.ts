@@ -1,7 +1,7 @@
 // Mounts routes of the contract: each request is checked against its route, in a fixed order, before a handler sees it.
 
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { type Context, Hono } from "hono";
+import type { Context, Hono } from "hono";
 import type { z } from "zod";
 import * as id from "../../contract/identifiers.ts";
 import { describeIssues } from "../../contract/problem.ts";

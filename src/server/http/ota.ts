@@ -115,7 +115,7 @@ export function mountOta(mount: Mount, options: OtaRouteOptions): void {
     if (outcome.result === "rejected") {
       throw new HttpProblem(404, outcome.reason, { code: "update_unknown" });
     }
-    return { status: "accepted" };
+    return { status: "accepted" as const };
   });
 
   mount(routes.startUpdate, async ({ body, caller }) => {

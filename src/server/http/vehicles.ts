@@ -1,7 +1,7 @@
 // Routes about vehicles: registration, reports, signs of life, commands that wait, messages, metadata, configuration.
 
 import { z } from "zod";
-import { fromVehicle, parseTopic } from "../../contract/mqtt.ts";
+import { type fromVehicle, parseTopic } from "../../contract/mqtt.ts";
 import { routes } from "../../contract/routes.ts";
 import type { Logger } from "../../log.ts";
 import { type Inbox, isFromVehicle } from "../inbox.ts";
@@ -36,7 +36,7 @@ export function mountVehicles(mount: Mount, options: VehicleRouteOptions): void 
     const connection = options.connectionOf(incoming);
     if (connection) await registry.linked(vehicle.vin, "https", connection);
     return {
-      status: created ? "registered" : "already_registered",
+      status: created ? "registered" as const : "already_registered" as const,
       vehicle_id: vehicle.vin,
       message: created
         ? `${vehicle.vmgId} is registered`
@@ -84,13 +84,13 @@ export function mountVehicles(mount: Mount, options: VehicleRouteOptions): void 
     });
     const outdated = await updates.outdated(vehicle.vin, body);
     log.info(`Found ${outdated.length} outdated ECU${outdated.length === 1 ? "" : "s"}`);
-    return { status: "stored", outdated_ecus: outdated, update_available: outdated.length > 0 };
+    return { status: "stored" as const, outdated_ecus: outdated, update_available: outdated.length > 0 };
   });
 
   mount(routes.heartbeat, async ({ body, vehicle, caller }) => {
     if (body.vin !== undefined && body.vin !== vehicle.vin) throw otherVehicle(caller, body.vin);
     await registry.heartbeat(vehicle.vin, body);
-    return { status: "accepted" };
+    return { status: "accepted" as const };
   });
 
   mount(routes.pendingMessages, async ({ vehicle, query }) => {
@@ -152,7 +152,7 @@ export function mountVehicles(mount: Mount, options: VehicleRouteOptions): void 
 
   mount(routes.putMetadata, async ({ vehicle, body }) => {
     await store.vehicles.setMetadata(vehicle.vin, body);
-    return { status: "accepted" };
+    return { status: "accepted" as const };
   });
 
   mount(
