@@ -3,6 +3,7 @@
 import { type Command, Option } from "commander";
 import { join } from "node:path";
 import { SimulatedBench } from "../../hardware/sim/bench.ts";
+import { CodecPool } from "../codec/pool.ts";
 import type { Config } from "../config/schema.ts";
 import { describeError, type Logger } from "../log.ts";
 import { initAuthority, issueOperator, issueServer, issueVehicle } from "../pqc/authority.ts";
@@ -87,8 +88,9 @@ async function run(options: ServeOptions): Promise<void> {
     running.defer(() => end());
   }
   if (wants("vmg")) {
+    const pool = running.use(new CodecPool());
     for (const { vin } of config.bench.vehicles) {
-      const vmg = await startVehicle(vin, config, folders, log, server);
+      const vmg = await startVehicle(vin, config, folders, log, pool, server);
       running.defer(() => vmg.stop());
     }
   }
@@ -196,6 +198,7 @@ async function startVehicle(
   config: Config,
   folders: DataFolders,
   log: Logger,
+  pool: CodecPool,
   server: RunningServer | undefined,
 ): Promise<RunningVmg> {
   const { vmg } = config;
@@ -207,6 +210,7 @@ async function startVehicle(
     credentials: { certificateChain, privateKey },
     trust,
     packageKeys: [key],
+    pool,
     https: targetOf(vmg.https_url, 443, server?.https ?? config.server.https),
     mqtt: targetOf(vmg.mqtt_url, 8883, server?.mqtt ?? config.server.mqtt),
     log,
