@@ -54,8 +54,14 @@ export function requirePostgres(): string | null {
   return programs;
 }
 
+export interface TestPostgresOptions {
+  /** Whether a commit waits for the disk; tests do not need it, measurements do. @default false */
+  durable?: boolean;
+}
+
 /** Starts a server; `stop` must be called. */
-export async function startPostgres(): Promise<TestPostgres> {
+export async function startPostgres(options: TestPostgresOptions = {}): Promise<TestPostgres> {
+  const { durable = false } = options;
   const programs = requirePostgres();
   if (programs === null) throw new Error(`there is no PostgreSQL here; install it with: ${INSTALL}`);
   const directory = await Deno.makeTempDir({ prefix: "zonebench-postgres-" });
@@ -91,7 +97,10 @@ export async function startPostgres(): Promise<TestPostgres> {
   const start = async () => {
     await run("pg_ctl", [
       ...["-D", data, "-w", "-t", String(START_LIMIT / 1000), "-l", join(directory, "log"), "start"],
-      ...["-o", `-h 127.0.0.1 -p ${port} -k ${directory} -c fsync=off -c max_connections=50`],
+      ...[
+        "-o",
+        `-h 127.0.0.1 -p ${port} -k ${directory} -c fsync=${durable ? "on" : "off"} -c max_connections=50`,
+      ],
     ]);
   };
   const halt = async (mode: "fast" | "immediate") => {

@@ -7,6 +7,7 @@ import { createStore } from "../../src/server/store/mod.ts";
 import type { Store } from "../../src/server/store/mod.ts";
 import { openPglite } from "../../src/server/store/pglite.ts";
 import { openPostgres } from "../../src/server/store/postgres.ts";
+import { prepareEmbedded } from "./embedded.ts";
 import { requirePostgres, startPostgres } from "./postgres.ts";
 import type { TestPostgres } from "./postgres.ts";
 
@@ -32,6 +33,7 @@ interface Opened {
 const openers: Record<Database["kind"], () => Promise<Opened>> = {
   pglite: async () => {
     const directory = await Deno.makeTempDir({ prefix: "zonebench-pglite-" });
+    await prepareEmbedded(directory);
     const database = await openPglite({ directory });
     return {
       database,
