@@ -28,7 +28,13 @@ export class Arrivals<T> {
   next(): Promise<T> {
     const value = this.#arrived.shift();
     if (value !== undefined) return Promise.resolve(value);
-    return new Promise((resolve) => this.#waiting.push(resolve));
+    return new Promise((resolve, reject) => {
+      const limit = setTimeout(() => reject(new Error("nothing arrived within 10 s")), 10_000);
+      this.#waiting.push((arrived) => {
+        clearTimeout(limit);
+        resolve(arrived);
+      });
+    });
   }
 
   get waiting(): number {
