@@ -57,8 +57,6 @@ export class DoipTransport implements UdsTransport {
   /** When the wait for the acknowledgement alone is over; the caller's own limit may come earlier. */
   #acknowledgeBy = Infinity;
   #receiveTimeout = 0;
-  /** Counts the sends. */
-  #turn = 0;
 
   constructor(host: TransportHost, targetAddress: number) {
     this.#host = host;
@@ -127,11 +125,7 @@ export class DoipTransport implements UdsTransport {
     const now = host.clock.now();
     this.#acknowledgeBy = now + host.acknowledgeTimeout;
     const taken = this.#taken.begin(now + options.timeout, options.signal);
-    const turn = ++this.#turn;
-    if (this.#acknowledgesNothing) {
-      // An earlier send that was given up must not end this one when its bytes go out at last.
-      host.writer.drained().then(() => this.#turn === turn ? this.#taken.resolve() : undefined);
-    }
+    if (this.#acknowledgesNothing) host.writer.drained().then(() => this.#taken.resolve());
     host.wakeAt(Math.min(this.#taken.deadline, this.#acknowledgeBy));
     return taken;
   }

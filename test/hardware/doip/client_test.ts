@@ -354,6 +354,23 @@ Deno.test("transport's waits end with the signal's reason, and a signal used aga
   await connection.close();
 });
 
+Deno.test("transport's wait is not ended by the signal of an earlier wait", async () => {
+  const { connection, entity } = await connected();
+  const ecu = connection.transport(0x1001);
+  const [earlier, current] = [new AbortController(), new AbortController()];
+  const first = ecu.receive({ timeout: 1_000, signal: earlier.signal });
+  await entity.send(answer);
+  await first;
+  const waiting = ecu.receive({ timeout: 1_000, signal: current.signal });
+  const state = outcome(waiting);
+  earlier.abort();
+  await settle();
+  assert.equal(state.settled, false);
+  await entity.send(answer);
+  assert.equal(hex(await waiting), "62f190");
+  await connection.close();
+});
+
 Deno.test("transport.send() fails with the code of a diagnostic NACK", async () => {
   for (const code of [2, 3, 4, 5, 6, 7, 8]) {
     const { connection, entity } = await connected();

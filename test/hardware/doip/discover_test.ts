@@ -85,6 +85,10 @@ Deno.test("discover() ignores datagrams that are no announcement and keeps no mo
     maxEntities: 3,
   });
   assert.deepEqual(found.map(({ logicalAddress }) => logicalAddress), [0x1001, 0x1002, 0x1003]);
+  // Who answers a question that was put to somebody else is not who was looked for.
+  const target = { hostname: "127.0.31.6", port: socket.address().port };
+  assert.deepEqual(await discover({ targets: [target], timeout: 100, vin }), []);
+  assert.deepEqual(await discover({ targets: [target], timeout: 100, eid: bytes("02000000000A") }), []);
   await new Promise<void>((resolve) => socket.close(() => resolve()));
 });
 

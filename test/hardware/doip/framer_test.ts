@@ -149,6 +149,19 @@ Deno.test("DoipFramer carries a message larger than its first buffer and gives t
   assert.equal(framer.capacity, 65_536);
 });
 
+Deno.test("DoipFramer moves the beginning of a message to the front when its rest does not fit behind", () => {
+  const framer = new DoipFramer({ accepts, maxPayloadLength: 30_000 });
+  const all = new Uint8Array(20 * 30_008);
+  const expected: string[] = [];
+  for (let n = 0; n < 20; n++) {
+    all.set(bytes("02FD 8001 00007530"), n * 30_008);
+    all.fill(n + 1, n * 30_008 + 8, (n + 1) * 30_008);
+    expected.push("8001:" + (n + 1).toString(16).padStart(2, "0").repeat(30_000));
+  }
+  assert.deepEqual(cut([all], 0, framer), expected);
+  assert.equal(framer.capacity, 65_536);
+});
+
 Deno.test("DoipFramer.stop() drops what is buffered and whatever follows", () => {
   const framer = new DoipFramer({ accepts, maxPayloadLength: 64 });
   framer.stop();

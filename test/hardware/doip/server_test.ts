@@ -61,6 +61,16 @@ Deno.test("entity answers in the version in which it was asked", async () => {
   await entity.close();
 });
 
+Deno.test("entity follows a tester that changes the version on an open connection", async () => {
+  const { entity } = await entityWith();
+  const tester = connectTo(entity);
+  await tester.send(activate + diagnostic("1001", "22F190"));
+  await tester.received();
+  await tester.send("03FC 8001 00000007 0E00 1001 22F190");
+  assert.equal(await tester.received(), "03fc80020000000510010e0000" + "03fc80010000000710010e0062f190");
+  await entity.close();
+});
+
 Deno.test("entity sends answers that come later, several to one request, and none after the connection is gone", async () => {
   const { entity, first } = await entityWith();
   const tester = connectTo(entity);
@@ -351,7 +361,38 @@ Deno.test("entity answers 11 while a confirmation is pending, then 10 or 05", as
   }
 });
 
+Deno.test("entity keeps the address of a living socket when the newcomer is gone before the answer", async () => {
+  const { entity, clock } = await entityWith({ timers: { aliveCheck: 3_000 } });
+  const holder = connectTo(entity);
+  await holder.send(activate);
+  await holder.received();
+  const newcomer = connectTo(entity);
+  await newcomer.send(activate);
+  // T_TCP_Initial_Inactivity is over before the alive check is.
+  await clock.advance(2_000);
+  assert.ok(await newcomer.ended());
+  await holder.send("02FD 0008 00000002 0E00");
+  assert.equal(await holder.received(), "02fd000700000000");
+  const next = connectTo(entity);
+  await next.send(activate);
+  assert.equal(await next.received(), "");
+  await holder.send("02FD 0008 00000002 0E00");
+  assert.equal(await next.received(), response("0e00", "03"));
+  await entity.close();
+});
+
 // ---- Diagnostic message NACKs (Table 26)
+
+Deno.test("entity refuses a message while the confirmation is pending with diagnostic NACK 02", async () => {
+  const { entity, first } = await entityWith({
+    activation: { authorize: () => ({ code: 0x11, confirmed: new Promise(() => {}) }) },
+  });
+  const tester = connectTo(entity);
+  await tester.send(activate + diagnostic("1001", "22F190"));
+  assert.equal(await tester.received(), response("0e00", "11") + "02fd80030000000510010e0002");
+  assert.deepEqual(first.requests, []);
+  await entity.close();
+});
 
 Deno.test("entity refuses a message before activation with diagnostic NACK 02 and closes", async () => {
   const { entity, first } = await entityWith();
