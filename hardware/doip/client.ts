@@ -1,6 +1,5 @@
 // The tester's side of a DoIP connection: opens it, activates routing, and carries the messages of many ECUs.
 
-import type { UdsTransport } from "../uds/transport.ts";
 import { ClientHost } from "./client_host.ts";
 import type { DoipTransport } from "./client_transport.ts";
 import { doipPort, protocolVersions, timing } from "./constants.ts";
@@ -136,7 +135,7 @@ export class DoipConnection implements AsyncDisposable {
    * A transport to a functional address receives what ECUs answer that are not being waited for physically; its
    * `receiveFrom` says which ECU it was.
    */
-  transport(targetAddress: number): DoipTransport & UdsTransport {
+  transport(targetAddress: number): DoipTransport {
     checkUint(targetAddress, 0xffff, "targetAddress");
     return this.#host.transport(targetAddress);
   }
