@@ -181,6 +181,12 @@ export class TestBench implements AsyncDisposable {
     };
   }
 
+  /** Ends the gateways that run. */
+  async stop(): Promise<void> {
+    for (const running of this.#running) await running.stop();
+    this.#running.clear();
+  }
+
   /** Ends the other end and starts it again on the same ports. */
   async restartServer(): Promise<void> {
     const { httpsPort, mqttPort } = this.server;
@@ -254,7 +260,7 @@ export class TestBench implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const running of this.#running) await running.stop();
+    await this.stop();
     await this.server.close();
     await this.bench.close();
     await this.pool[Symbol.asyncDispose]();

@@ -1,8 +1,10 @@
 // Updates from the command to the reported end, against simulated ECUs and a server's stand-in.
 
 import assert from "node:assert/strict";
+import type { SimulatedFault } from "../../../hardware/sim/options.ts";
+import { generateSigningKey } from "../../../src/pqc/signature.ts";
 import { serveFile } from "../support/counterpart.ts";
-import { TestBench, type TestPackage, vin, vmgId } from "../support/vehicle.ts";
+import { type PackageDiffers, TestBench, type TestPackage, vin, vmgId } from "../support/vehicle.ts";
 
 function offer(bench: TestBench, made: TestPackage) {
   const file = serveFile({ bytes: made.bytes, etag: () => made.etag });
@@ -10,8 +12,33 @@ function offer(bench: TestBench, made: TestPackage) {
   return file.log;
 }
 
-function entered(bench: TestBench): string[] {
-  return bench.bench.ecus.filter(({ flashOperations }) => flashOperations > 0).map(({ ecuId }) => ecuId);
+/** Flash operations of each ECU: a change means that something was erased or programmed. */
+function operations(bench: TestBench): Record<string, number> {
+  return Object.fromEntries(bench.bench.ecus.map(({ ecuId, flashOperations }) => [ecuId, flashOperations]));
+}
+
+interface EcuEnd {
+  ecu_id: string;
+  status: string;
+  progress: number;
+  error?: string;
+}
+
+function ecusOf(report: Record<string, unknown>): EcuEnd[] {
+  return report.ecus as EcuEnd[];
+}
+
+/** `{ ECU_001: "completed", … }` */
+function statuses(report: Record<string, unknown>): Record<string, string> {
+  return Object.fromEntries(ecusOf(report).map(({ ecu_id, status }) => [ecu_id, status]));
+}
+
+/** Runs an update of the package and gives its last report. */
+async function run(bench: TestBench, made: TestPackage): Promise<Record<string, unknown>> {
+  offer(bench, made);
+  const command = bench.start(made);
+  await bench.server.send(`vehicle/${vmgId}/control`, command);
+  return await bench.server.ended(command.update_id);
 }
 
 Deno.test("an update goes from the command to the version read back, each ECU told", async () => {
@@ -25,12 +52,11 @@ Deno.test("an update goes from the command to the version read back, each ECU to
   const end = await bench.server.ended(command.update_id);
   assert.equal(end.status, "completed", JSON.stringify(end));
   assert.equal(end.progress, 100);
-  assert.deepEqual(
-    (end.ecus as { ecu_id: string; status: string; progress: number }[]).map((
-      e,
-    ) => [e.ecu_id, e.status, e.progress]),
-    [["ECU_001", "completed", 100], ["ECU_002", "completed", 100], ["ECU_003", "completed", 100]],
-  );
+  assert.deepEqual(ecusOf(end), [
+    { ecu_id: "ECU_001", status: "completed", progress: 100 },
+    { ecu_id: "ECU_002", status: "completed", progress: 100 },
+    { ecu_id: "ECU_003", status: "completed", progress: 100 },
+  ]);
   for (const [ecuId, image] of made.images) {
     const ecu = bench.bench.ecu(ecuId);
     assert.deepEqual(ecu.readMemory(0x1000, image.length), image, ecuId);
@@ -50,5 +76,350 @@ Deno.test("an update goes from the command to the version read back, each ECU to
   };
   assert.equal(vci.trigger, "update");
   assert.deepEqual(vci.ecus.map(({ sw_version }) => sw_version), ["1.2.3", "1.2.3", "1.2.3"]);
-  void entered;
+});
+
+Deno.test("a package with any byte flipped is refused before an ECU is touched", async (test) => {
+  await using bench = await TestBench.start();
+  await bench.vmg();
+  await bench.server.connected();
+  const made = await bench.package(["ECU_001", "ECU_003"], { size: 6_000 });
+  const { length } = made.bytes;
+  const header = new DataView(made.bytes.buffer).getUint32(8);
+  const places = {
+    "the magic": 0,
+    "the manifest's length": 10,
+    "the manifest": 16 + (header >> 1),
+    "the signature": 16 + header + 100,
+    "the first blob": length - 9_000,
+    "the last byte": length - 1,
+  };
+  const before = operations(bench);
+  for (const [what, at] of Object.entries(places)) {
+    await test.step(what, async () => {
+      const bytes = made.bytes.slice();
+      bytes[at] ^= 0x01;
+      const end = await run(bench, { ...made, bytes });
+      assert.equal(end.status, "failed");
+      assert.match(String(end.error), /^verify: /);
+      assert.deepEqual(statuses(end), { ECU_001: "cancelled", ECU_003: "cancelled" });
+    });
+  }
+  assert.deepEqual(operations(bench), before);
+  assert(!bench.lines.some((line) => line.includes("extended_session")), "no flash was begun");
+  assert.deepEqual(bench.bench.ecus.map(({ session }) => session), [1, 1, 1]);
+});
+
+Deno.test("a package that is not for this vehicle as it is is refused before an ECU is touched", async (test) => {
+  await using bench = await TestBench.start();
+  await bench.vmg();
+  await bench.server.connected();
+  const before = operations(bench);
+  const other = await generateSigningKey();
+  const cases: [string, PackageDiffers, RegExp][] = [
+    ["another vehicle", { vin: "KMHZZ81KBMU000037" }, /expected a package for KMHZZ81KBMU000036/],
+    ["an unknown key", { key: other }, /expected a signature by one of 1 trusted keys/],
+    [
+      "other hardware",
+      { hwVersion: "HW-9" },
+      /ECU_001: the image is for hardware HW-9, the ECU reports HW-2\.0/,
+    ],
+    [
+      "another type",
+      { ecuType: "RADIO" },
+      /ECU_001: it is a BODY_CONTROLLER, the package's image is for a RADIO/,
+    ],
+    ["another gateway", { zone: "ZG_CHASSIS" }, /ECU_001: it stands behind ZG_BODY/],
+  ];
+  for (const [what, differs, message] of cases) {
+    await test.step(what, async () => {
+      const end = await run(bench, await bench.package(["ECU_001"], { size: 100, ...differs }));
+      assert.equal(end.status, "failed");
+      assert.match(String(end.error), message);
+    });
+  }
+  await test.step("an ECU that was not asked for", async () => {
+    const made = await bench.package(["ECU_001", "ECU_002"], { size: 100 });
+    const end = await run(bench, { ...made, ecuIds: ["ECU_001"] });
+    assert.match(String(end.error), /ECU_002: the package has an image that was not asked for/);
+  });
+  await test.step("an ECU without an image", async () => {
+    const made = await bench.package(["ECU_001"], { size: 100 });
+    const end = await run(bench, { ...made, ecuIds: ["ECU_001", "ECU_002"] });
+    assert.match(String(end.error), /ECU_002: the package has no image for it/);
+  });
+  await test.step("an address elsewhere", async () => {
+    const made = await bench.package(["ECU_001"], { size: 100 });
+    const log = offer(bench, made);
+    const command = {
+      ...bench.start(made),
+      download_url: `https://example.com/api/v1/ota/package/${made.packageId}`,
+    };
+    await bench.server.send(`vehicle/${vmgId}/control`, command);
+    const end = await bench.server.ended(command.update_id);
+    assert.match(String(end.error), /^download: download_url: expected https:\/\/127\.0\.0\.1/);
+    assert.deepEqual(log.ranges, []);
+  });
+  await test.step("a package that the server does not have", async () => {
+    const made = await bench.package(["ECU_001"], { size: 100 });
+    const command = bench.start(made);
+    await bench.server.send(`vehicle/${vmgId}/control`, command);
+    const end = await bench.server.ended(command.update_id);
+    assert.equal(end.status, "failed");
+    assert.match(String(end.error), /^download: no route/);
+    const asked = bench.server.calls.filter(({ path }) => path.endsWith(made.packageId));
+    assert.equal(asked.length, 1);
+  });
+  assert.deepEqual(operations(bench), before);
+});
+
+Deno.test("a command that comes again is acted on once", async () => {
+  await using bench = await TestBench.start();
+  await bench.vmg();
+  await bench.server.connected();
+  const made = await bench.package(["ECU_003"], { size: 3_000 });
+  const log = offer(bench, made);
+  const command = bench.start(made);
+  const sameUpdate = { ...command, message_id: "another-message" };
+  for (const sent of [command, command, sameUpdate]) {
+    await bench.server.send(`vehicle/${vmgId}/control`, sent);
+    await bench.server.send(`vehicle/${vin}/control`, sent);
+  }
+  assert.equal((await bench.server.ended(command.update_id)).status, "completed");
+  await bench.server.send(`vehicle/${vmgId}/control`, command);
+  await bench.server.until(
+    "the last one was heard",
+    () => bench.lines.filter((line) => /again: it was acted on before/.test(line)).length >= 5,
+  );
+  assert.equal(log.ranges.length, 1);
+  assert.equal(bench.lines.filter((line) => /accepted: ECU_003/.test(line)).length, 1);
+  const ends = bench.server.messages("ota/status").filter(({ status }) => status === "completed");
+  assert.equal(ends.length, 1);
+});
+
+const faults: [string, SimulatedFault, RegExp][] = [
+  [
+    "refuses a block",
+    { kind: "negative_response", service: 0x36, occurrence: 2, nrc: 0x72 },
+    /ECU_001: flash failed at transfer_data: .*NRC 0x72 generalProgrammingFailure/,
+  ],
+  [
+    "refuses the programming session",
+    { kind: "negative_response", service: 0x10, occurrence: 2, nrc: 0x22 },
+    /ECU_001: flash failed at programming_session: .*NRC 0x22 conditionsNotCorrect/,
+  ],
+  [
+    "refuses the erase",
+    { kind: "negative_response", service: 0x31, occurrence: 2, nrc: 0x33 },
+    /ECU_001: flash failed at erase_memory: .*NRC 0x33 securityAccessDenied/,
+  ],
+  [
+    "falls silent",
+    { kind: "silence", service: 0x36, occurrence: 2 },
+    /ECU_001: flash failed at transfer_data: .*no answer to TransferData within/,
+  ],
+  [
+    "loses its gateway's connection",
+    { kind: "close_connection", service: 0x36, occurrence: 2 },
+    /ECU_001: flash failed at transfer_data: .*clos/,
+  ],
+];
+for (const [what, fault, message] of faults) {
+  Deno.test(`an ECU that ${what} fails the update with step, ECU and code, and the next one is not begun`, async () => {
+    await using bench = await TestBench.start();
+    await bench.vmg();
+    await bench.server.connected();
+    await bench.server.until("the first VCI", () => bench.lines.some((line) => line.includes("VCI sent")));
+    const before = operations(bench).ECU_002;
+    bench.bench.ecu("ECU_001").inject(fault);
+    const end = await run(bench, await bench.package(["ECU_001", "ECU_002", "ECU_003"]));
+    assert.equal(end.status, "failed");
+    assert.match(String(end.error), message);
+    const [first, second, third] = ecusOf(end);
+    assert.equal(first.status, "failed");
+    assert.match(String(first.error), message);
+    assert.equal(second.status, "cancelled");
+    assert.equal(operations(bench).ECU_002, before);
+    // The other gateway's ECU was begun already, or was not: it has an end, and what it runs fits it.
+    assert.equal(
+      bench.bench.ecu("ECU_003").version,
+      third.status === "completed" ? "1.2.3" : "1.0.0",
+    );
+  });
+}
+
+/** Slows an ECU's transfer down, so that something can happen in the middle of it. */
+function slow(bench: TestBench, ecuId: string, blocks = 5): void {
+  for (let occurrence = 1; occurrence <= blocks; occurrence++) {
+    bench.bench.ecu(ecuId).inject({ kind: "late_answer", service: 0x36, occurrence, delay: 250 });
+  }
+}
+
+async function installing(bench: TestBench, ecuId: string): Promise<void> {
+  await bench.server.until(
+    `${ecuId} is in its transfer`,
+    () =>
+      bench.server.messages("ota/status").some((report) =>
+        ecusOf(report).some((ecu) =>
+          ecu.ecu_id === ecuId && ecu.status === "installing" && ecu.progress >= 15
+        )
+      ),
+  );
+}
+
+Deno.test("a cancel in mid-flash stops it between two requests and tells what the ECU runs", async () => {
+  await using bench = await TestBench.start();
+  await bench.vmg();
+  await bench.server.connected();
+  const made = await bench.package(["ECU_001", "ECU_002"]);
+  offer(bench, made);
+  slow(bench, "ECU_001");
+  const command = bench.start(made);
+  await bench.server.send(`vehicle/${vmgId}/control`, command);
+  await installing(bench, "ECU_001");
+  await bench.server.send(`vehicle/${vmgId}/control`, {
+    message_id: "cancel-1",
+    command: "CANCEL_OTA_UPDATE",
+    update_id: command.update_id,
+  });
+  const end = await bench.server.ended(command.update_id);
+  assert.equal(end.status, "cancelled", JSON.stringify(end));
+  assert.deepEqual(statuses(end), { ECU_001: "cancelled", ECU_002: "cancelled" });
+  assert.match(String(ecusOf(end)[0].error), /^stopped at transfer_data; it runs 1\.0\.0$/);
+  assert.equal(bench.bench.ecu("ECU_001").version, "1.0.0");
+  // The ECU is whole enough for the next update.
+  bench.bench.ecu("ECU_001").clearFaults();
+  assert.equal((await run(bench, await bench.package(["ECU_001"]))).status, "completed");
+});
+
+Deno.test("a cancelled ECU with one bank is told to need another update, and takes it", async () => {
+  await using bench = await TestBench.start({ banks: 1 });
+  await bench.vmg();
+  await bench.server.connected();
+  const made = await bench.package(["ECU_001"]);
+  offer(bench, made);
+  slow(bench, "ECU_001");
+  const command = bench.start(made);
+  await bench.server.send(`vehicle/${vmgId}/control`, command);
+  await installing(bench, "ECU_001");
+  await bench.server.send(`vehicle/${vmgId}/control`, {
+    message_id: "cancel-1",
+    command: "CANCEL_OTA_UPDATE",
+    update_id: command.update_id,
+  });
+  const end = await bench.server.ended(command.update_id);
+  assert.equal(end.status, "cancelled");
+  assert.match(
+    String(ecusOf(end)[0].error),
+    /stopped at transfer_data; it tells no version and has to be updated again/,
+  );
+  bench.bench.ecu("ECU_001").clearFaults();
+  assert.equal((await run(bench, await bench.package(["ECU_001"]))).status, "completed");
+});
+
+Deno.test("a cancel ends a download", async () => {
+  await using bench = await TestBench.start();
+  await bench.vmg();
+  await bench.server.connected();
+  const made = await bench.package(["ECU_001"]);
+  bench.server.on("GET", `/api/v1/ota/package/${made.packageId}`, (_call, response) => {
+    response.writeHead(200, { etag: made.etag, "content-length": made.bytes.length });
+    response.write(made.bytes.subarray(0, 1_000));
+    return "taken";
+  });
+  const command = bench.start(made);
+  await bench.server.send(`vehicle/${vmgId}/control`, command);
+  await bench.server.until(
+    "downloading",
+    () => bench.server.messages("ota/status").some(({ status }) => status === "downloading"),
+  );
+  await bench.server.send(`vehicle/${vmgId}/control`, {
+    message_id: "cancel-1",
+    command: "CANCEL_OTA_UPDATE",
+    update_id: command.update_id,
+  });
+  const end = await bench.server.ended(command.update_id);
+  assert.equal(end.status, "cancelled");
+  assert.equal(end.error, "cancelled on request");
+});
+
+Deno.test("a cancel that overtakes its start is kept", async () => {
+  await using bench = await TestBench.start();
+  await bench.vmg();
+  await bench.server.connected();
+  const made = await bench.package(["ECU_001"], { size: 100 });
+  const log = offer(bench, made);
+  const command = bench.start(made);
+  await bench.server.send(`vehicle/${vmgId}/control`, {
+    message_id: "cancel-1",
+    command: "CANCEL_OTA_UPDATE",
+    update_id: command.update_id,
+  });
+  assert.equal((await bench.server.ended(command.update_id)).status, "cancelled");
+  await bench.server.send(`vehicle/${vmgId}/control`, command);
+  await bench.server.until(
+    "the start is heard",
+    () => bench.lines.some((line) => line.includes("is known already")),
+  );
+  assert.deepEqual(log.ranges, []);
+});
+
+Deno.test("a gateway that is stopped in mid-flash goes on after its start", async () => {
+  await using bench = await TestBench.start();
+  const first = await bench.vmg();
+  await bench.server.connected();
+  const made = await bench.package(["ECU_001", "ECU_002", "ECU_003"]);
+  const log = offer(bench, made);
+  slow(bench, "ECU_002");
+  const command = bench.start(made);
+  await bench.server.send(`vehicle/${vmgId}/control`, command);
+  await installing(bench, "ECU_002");
+  const began = Date.now();
+  await first.stop();
+  assert(Date.now() - began < 5_000, "stopped within 5 s");
+  const ends = ["completed", "failed", "cancelled"];
+  assert(
+    !bench.server.messages("ota/status").some(({ status }) => ends.includes(String(status))),
+    "a stop is no end",
+  );
+  const done = operations(bench);
+  bench.bench.ecu("ECU_002").clearFaults();
+
+  await bench.vmg();
+  const end = await bench.server.ended(command.update_id);
+  assert.equal(end.status, "completed", JSON.stringify(end));
+  assert.equal(bench.bench.ecu("ECU_002").version, "1.2.3");
+  assert.equal(operations(bench).ECU_001, done.ECU_001, "what runs the new version is not flashed again");
+  assert.equal(log.ranges.length, 1, "the package is not fetched again");
+  const seen = bench.server.messages("ota/status").map(({ status }) => String(status));
+  assert(
+    !seen.slice(seen.indexOf("installing")).includes("downloading"),
+    "it is not told to be further back",
+  );
+});
+
+Deno.test("a gateway whose power was cut in mid-flash goes on after its start", async () => {
+  await using bench = await TestBench.start({ banks: 1 });
+  await bench.vmg({ directory: `${bench.directory}/lost` });
+  await bench.server.connected();
+  const made = await bench.package(["ECU_001"]);
+  offer(bench, made);
+  slow(bench, "ECU_001");
+  const command = bench.start(made);
+  await bench.server.send(`vehicle/${vmgId}/control`, command);
+  await installing(bench, "ECU_001");
+  // What the disk holds at this moment is what a killed process leaves.
+  await Deno.mkdir(`${bench.directory}/${vin}/packages`, { recursive: true });
+  for (const name of ["vmg.db", "vmg.db-wal", `packages/${made.packageId}.otap`]) {
+    await Deno.copyFile(`${bench.directory}/lost/${name}`, `${bench.directory}/${vin}/${name}`);
+  }
+  await bench.stop();
+  bench.bench.ecu("ECU_001").clearFaults();
+  bench.bench.ecu("ECU_001").powerOff();
+  await bench.bench.ecu("ECU_001").powerOn();
+  assert.equal(bench.bench.ecu("ECU_001").state, "boot");
+  bench.server.published.length = 0;
+  await bench.vmg();
+  const end = await bench.server.ended(command.update_id);
+  assert.equal(end.status, "completed", JSON.stringify(end));
+  assert.equal(bench.bench.ecu("ECU_001").version, "1.2.3");
 });
