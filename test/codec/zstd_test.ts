@@ -91,3 +91,26 @@ Deno.test("work that is called off leaves nothing behind", async () => {
     assert.deepEqual([...Deno.readDirSync(directory)].map(({ name }) => name), ["in"]);
   });
 });
+
+Deno.test("what the highest level makes of more than a window, extractRange() still takes", async () => {
+  await withDirectory(async (directory) => {
+    const payload = new Uint8Array(9_000_000);
+    await Deno.writeFile(`${directory}/in`, payload);
+    const { sha256: hash, length, inputSha256 } = await compressFile(
+      `${directory}/in`,
+      `${directory}/out`,
+      22,
+    );
+    await extractRange(
+      {
+        path: `${directory}/out`,
+        offset: 0,
+        length,
+        sha256: hash,
+        imageSha256: inputSha256,
+        imageSize: payload.length,
+      },
+      undefined,
+    );
+  });
+});

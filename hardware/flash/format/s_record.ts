@@ -35,6 +35,8 @@ export class SRecordReader implements RecordReader {
   #header: string | undefined;
   #start: number | undefined;
   #ended = false;
+  /** The last record was a count of all data before it: nothing is missing then, even without an end record. */
+  #counted = false;
 
   constructor(sink: DataSink) {
     this.#sink = sink;
@@ -116,9 +118,10 @@ export class SRecordReader implements RecordReader {
   }
 
   finish(): RecordSummary {
-    if (!this.#ended) {
+    // Some tools write an end record only where there is a start address, and a count otherwise.
+    if (!this.#ended && !this.#counted) {
       throw new FirmwareFormatError("missing_end", {
-        expected: "an end record (S7, S8 or S9) as the last record",
+        expected: "an end record (S7, S8 or S9) or a count (S5 or S6) as the last record",
         found: "the end of the file",
       });
     }
@@ -136,6 +139,7 @@ export class SRecordReader implements RecordReader {
     sum: number,
   ): void {
     this.#dataRecords++;
+    this.#counted = false;
     if (address + length > addressSpace) {
       throw new FirmwareFormatError("address_overflow", {
         line,
@@ -192,6 +196,7 @@ export class SRecordReader implements RecordReader {
         found: `${count}`,
       });
     }
+    this.#counted = true;
   }
 }
 

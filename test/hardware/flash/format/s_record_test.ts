@@ -221,9 +221,17 @@ Deno.test("S-record: right counts in S5 and S6 are accepted", async () => {
 });
 
 Deno.test("S-record: a file that ends early is refused, wherever it ends", async () => {
-  const text = example.join("\n");
+  const text = example.filter((line) => !line.startsWith("S5")).join("\n");
   for (let length = 2; length < text.length; length++) {
     const error = await refusal(text.slice(0, length), { split: 13 });
     assert.ok(["truncated_line", "missing_end"].includes(error.code), `${length}: ${error.message}`);
   }
+});
+
+Deno.test("S-record: a right count may stand in for the end record, unless data follows it", async () => {
+  const { parsed, payload } = await read([first, sRecord(5, [0, 1], [])].join("\n"));
+  assert.equal(hex(payload), "01");
+  assert.equal(parsed.startAddress, undefined);
+  const error = await refusal([first, sRecord(5, [0, 1], []), sRecord(1, [0, 1], [2])].join("\n"));
+  assert.equal(error.code, "missing_end");
 });
