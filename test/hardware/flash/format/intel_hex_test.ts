@@ -106,6 +106,13 @@ const faults: { name: string; lines: string[]; code: string; line?: number; says
     says: /^line 2: expected checksum FC, found FD$/,
   },
   {
+    name: "a checksum that is wrong in its highest bit",
+    lines: [first, ":01000100027C"],
+    code: "bad_checksum",
+    line: 2,
+    says: /expected checksum FC, found 7C$/,
+  },
+  {
     name: "a wrong digit in the data",
     lines: [first, ":01000100X2FC"],
     code: "bad_character",
