@@ -61,19 +61,25 @@ Deno.test("listen() says who connected and what was negotiated, and does not cla
   });
 });
 
-Deno.test("listen() refuses a client without a certificate, tells it why, and serves on", async () => {
+Deno.test("listen() refuses a client without a certificate, and serves on", async () => {
   await withBench({}, async (bench) => {
     const client = bench.dialRaw({ minVersion: "TLSv1.3" });
-    const [error] = await once(client, "error");
-    assert.match(error.message, /alert: CertificateRequired/);
+    client.resume().on("end", () => client.end());
+    const gone = closed(client);
     const refusal = await bench.refusals.next();
     assert.ok(refusal instanceof CertificateRequired, String(refusal));
     assert.equal(refusal.alert, "certificate_required");
     assert.match(refusal.message, /from 127\.0\.0\.1:\d+/);
+    await gone;
     assert.equal(bench.connections.waiting, 0);
     await servesOn(bench);
   });
 });
+
+/** Waits for a socket to close, in whatever way. */
+function closed(socket: { once(event: "close", heard: () => void): unknown }): Promise<void> {
+  return new Promise((resolve) => void socket.once("close", resolve));
+}
 
 const refusedClients: [string, () => Promise<Credentials>, new (message: string) => TlsError][] = [
   ["of a foreign authority", () => clientLeaf(foreignAuthority), UnknownIssuer],
@@ -114,10 +120,10 @@ Deno.test("listen() refuses TLS 1.2, and serves on", async () => {
       cert: vehicle.certificateChain,
       key: vehicle.privateKey,
     });
-    const [error] = await once(client, "error");
-    assert.match(error.message, /ProtocolVersion/);
+    const gone = closed(client);
     const refusal = await bench.refusals.next();
     assert.ok(refusal instanceof ProtocolVersion, String(refusal));
+    await gone;
     await servesOn(bench);
   });
 });
@@ -129,7 +135,7 @@ Deno.test("listen() refuses what is not TLS, and serves on", async () => {
     client.resume();
     const refusal = await bench.refusals.next();
     assert.ok(refusal instanceof ProtocolVersion, String(refusal));
-    await once(client, "close");
+    await closed(client);
     await servesOn(bench);
   });
 });
@@ -138,7 +144,7 @@ Deno.test("listen() closes a client that says nothing", async () => {
   await withBench({ handshakeTimeout: 100 }, async (bench) => {
     const client = bench.keep(connectTcp(bench.listener.port, "127.0.0.1"));
     client.resume();
-    await once(client, "close");
+    await closed(client);
     assert.ok(await bench.refusals.next() instanceof HandshakeTimeout);
     await servesOn(bench);
   });
@@ -153,7 +159,7 @@ Deno.test("listen() closes a client that trickles its hello", async () => {
     let sent = 0;
     const trickle = setInterval(() => client.write(Uint8Array.of(hello[sent++] ?? 0)), 10);
     try {
-      await once(client, "close");
+      await closed(client);
     } finally {
       clearInterval(trickle);
     }

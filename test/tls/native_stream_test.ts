@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import type { Duplex } from "node:stream";
-import { CertificateRequired, ConnectionFailed, TlsError } from "../../src/tls/errors.ts";
+import { ConnectionFailed, TlsError } from "../../src/tls/errors.ts";
 import { readText, withBench } from "./bench.ts";
 
 Deno.test("a stream carries the other direction on after one end is done: server first", async () => {
@@ -158,17 +158,5 @@ Deno.test("writing to a connection that the peer has dropped fails with an error
     } finally {
       clearInterval(writing);
     }
-  });
-});
-
-Deno.test("toTlsError() explains the alert that a client hears after its handshake", async () => {
-  const { toTlsError } = await import("../../src/tls/errors.ts");
-  await withBench({}, async ({ dialRaw, refusals }) => {
-    const [error] = await once(dialRaw({}), "error");
-    const explained = toTlsError(error, "here");
-    assert.ok(explained instanceof CertificateRequired);
-    assert.equal(explained.alert, "certificate_required");
-    assert.equal(explained.cause, error);
-    await refusals.next();
   });
 });
