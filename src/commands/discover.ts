@@ -28,7 +28,13 @@ async function run(options: DiscoverOptions): Promise<void> {
   const targets = options.target?.map(parseTarget) ??
     placed.map(({ hostname, port }) => ({ hostname, port }));
   using stop = interruption();
-  const found = await discover({ targets, timeout: options.timeout * 1000, signal: stop.signal });
+  const found = await discover({
+    targets,
+    timeout: options.timeout * 1000,
+    // Each gateway of the bench answers once; who else is at a given address is not known beforehand.
+    enough: options.target === undefined ? targets.length : undefined,
+    signal: stop.signal,
+  });
   const gateways = found.map((entity) => ({
     address: entity.address,
     port: entity.port,

@@ -61,7 +61,6 @@ async function run(options: ServeOptions): Promise<void> {
   const config = await configOf(options);
   const log = loggerOf(options, config);
   const folders = foldersOf(options.data);
-  const wants = (part: Part) => options.only === undefined || options.only === part;
   if (options.only === "bench" && !config.bench.simulated) {
     throw new UsageError("--only bench: the bench file says simulated: false, so there is none to bring");
   }
@@ -69,7 +68,29 @@ async function run(options: ServeOptions): Promise<void> {
   await makeDataFolder(folders.root);
   using stop = interruption();
   await using running = new AsyncDisposableStack();
+  try {
+    await start(config, options, folders, log, running, stop.signal);
+    await aborted(stop.signal);
+  } catch (error) {
+    // Ctrl+C before all was up is a stop like any other.
+    if (!stop.signal.aborted) throw error;
+  }
+  log.info("Stopping...");
+  // What ends first is what stands on the rest: gateways, server, bench.
+  await running.disposeAsync();
+  log.info("Stopped");
+}
 
+/** Starts the parts that are wanted; `running` holds what is up and how it ends. */
+async function start(
+  config: Config,
+  options: ServeOptions,
+  folders: DataFolders,
+  log: Logger,
+  running: AsyncDisposableStack,
+  signal: AbortSignal,
+): Promise<void> {
+  const wants = (part: Part) => options.only === undefined || options.only === part;
   if (wants("server")) await preparePki(config, folders, log);
   if (config.bench.simulated && wants("bench")) {
     const bench = await SimulatedBench.start({
@@ -83,9 +104,9 @@ async function run(options: ServeOptions): Promise<void> {
   }
   let server: RunningServer | undefined;
   if (wants("server")) {
-    server = await startServer({ ...await serverOptions(config, folders, log), signal: stop.signal });
-    const { stop: end } = server;
-    running.defer(() => end());
+    server = await startServer({ ...await serverOptions(config, folders, log), signal });
+    const { stop } = server;
+    running.defer(() => stop());
   }
   if (wants("vmg")) {
     const pool = running.use(new CodecPool());
@@ -96,12 +117,6 @@ async function run(options: ServeOptions): Promise<void> {
   }
   if (server && options.only === undefined) tellNext(config, log);
   if (options.only === "bench") log.info("Bench running, press Ctrl+C to stop");
-
-  await aborted(stop.signal);
-  log.info("Stopping...");
-  // What ends first is what stands on the rest: gateways, server, bench.
-  await running.disposeAsync();
-  log.info("Stopped");
 }
 
 async function makeDataFolder(directory: string): Promise<void> {
