@@ -1,12 +1,17 @@
 // Where a simulated flash keeps its chunks over a restart of the program: one file a chunk, written through at once,
 // so that a killed process leaves behind exactly what had been programmed.
 
-/** Keeps chunks of flash under a key such as `main.0/00010000`. */
+/**
+ * Keeps chunks of flash under a key such as `main.0/00010000`: of each the bytes up to the last programmed one, what
+ * follows is blank.
+ */
 export interface ChunkStore {
-  /** The chunk's bytes, or undefined for one that is blank. */
-  read(key: string, into: Uint8Array): boolean;
-  /** Writes bytes inside a chunk. `chunk` is the whole of it as it is now. */
-  write(key: string, chunk: Uint8Array, offset: number, length: number): void;
+  /** Reads a chunk. @returns how many bytes were kept, 0 for a blank chunk */
+  read(key: string, into: Uint8Array): number;
+  /** Writes bytes into a chunk, `offset` being at most what is kept of it. */
+  write(key: string, bytes: Uint8Array, offset: number): void;
+  /** From `length` on the chunk is blank now. */
+  truncate(key: string, length: number): void;
   /** The chunk is blank now. */
   remove(key: string): void;
   /** Closes what is open. */
@@ -24,38 +29,27 @@ export class FileChunkStore implements ChunkStore {
     this.#directory = directory;
   }
 
-  read(key: string, into: Uint8Array): boolean {
+  read(key: string, into: Uint8Array): number {
     let bytes: Uint8Array;
     try {
       bytes = Deno.readFileSync(this.#path(key));
     } catch (error) {
-      if (error instanceof Deno.errors.NotFound) return false;
+      if (error instanceof Deno.errors.NotFound) return 0;
       throw error;
     }
-    // A file cut short by a kill between its creation and its first write: what is missing is as after an erase.
-    into.fill(0xff);
-    into.set(bytes.subarray(0, into.length));
-    return true;
+    const length = Math.min(bytes.length, into.length);
+    into.set(bytes.subarray(0, length));
+    return length;
   }
 
-  write(key: string, chunk: Uint8Array, offset: number, length: number): void {
-    if (this.#openKey !== key || this.#open === undefined) {
-      this.close();
-      const path = this.#path(key);
-      const options = { read: true, write: true };
-      try {
-        this.#open = Deno.openSync(path, options);
-      } catch (error) {
-        if (!(error instanceof Deno.errors.NotFound)) throw error;
-        Deno.mkdirSync(path.slice(0, path.lastIndexOf("/")), { recursive: true });
-        this.#open = Deno.openSync(path, { ...options, create: true });
-        // A hole would read as 00, and blank flash is FF.
-        writeAll(this.#open, chunk);
-      }
-      this.#openKey = key;
-    }
-    this.#open.seekSync(offset, Deno.SeekMode.Start);
-    writeAll(this.#open, chunk.subarray(offset, offset + length));
+  write(key: string, bytes: Uint8Array, offset: number): void {
+    const file = this.#file(key);
+    file.seekSync(offset, Deno.SeekMode.Start);
+    for (let done = 0; done < bytes.length;) done += file.writeSync(bytes.subarray(done));
+  }
+
+  truncate(key: string, length: number): void {
+    this.#file(key).truncateSync(length);
   }
 
   remove(key: string): void {
@@ -73,11 +67,23 @@ export class FileChunkStore implements ChunkStore {
     this.#openKey = undefined;
   }
 
+  #file(key: string): Deno.FsFile {
+    if (this.#openKey === key && this.#open !== undefined) return this.#open;
+    this.close();
+    const path = this.#path(key);
+    const options = { write: true, create: true };
+    try {
+      this.#open = Deno.openSync(path, options);
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+      Deno.mkdirSync(path.slice(0, path.lastIndexOf("/")), { recursive: true });
+      this.#open = Deno.openSync(path, options);
+    }
+    this.#openKey = key;
+    return this.#open;
+  }
+
   #path(key: string): string {
     return `${this.#directory}/${key}.bin`;
   }
-}
-
-function writeAll(file: Deno.FsFile, bytes: Uint8Array): void {
-  for (let done = 0; done < bytes.length;) done += file.writeSync(bytes.subarray(done));
 }

@@ -1,5 +1,6 @@
 // NOR flash of a simulated ECU: sectors that erase to FF, programming that is a fault on cells that are not erased,
 // times, one or two banks, and a power supply that can fail in any operation.
+import { Buffer } from "node:buffer";
 import { setImmediate } from "node:timers";
 import { type Clock, sleep, systemClock } from "../uds/clock.ts";
 import { hex } from "../uds/services.ts";
@@ -37,6 +38,7 @@ export interface FlashRegion {
 }
 
 interface Chunk {
+  /** Cells below `top`; what lies above is left over from whatever the buffer held before. */
   bytes: Uint8Array;
   /** No cell at or above this offset is programmed: programming there needs no look at the cells. */
   top: number;
@@ -50,6 +52,7 @@ interface Region extends Required<FlashRegionOptions> {
 
 const minChunkSize = 65_536;
 const blank = new Uint8Array(minChunkSize).fill(0xff);
+const page = blank.subarray(0, 1_024);
 // The controller goes on programming while the next block is on its way, and a timer fires late: a gap of up to that
 // many milliseconds between two blocks counts as worked.
 const overlap = 5;
@@ -71,6 +74,8 @@ export class FlashMemory {
   #cutAt = Infinity;
   #powered = true;
   #busyUntil = -Infinity;
+  // Buffers of chunks that were erased: fresh memory costs more than everything else about programming.
+  readonly #spare: Uint8Array[] = [];
 
   constructor(options: FlashMemoryOptions) {
     this.banks = options.banks;
@@ -125,8 +130,9 @@ export class FlashMemory {
       const at = offset % region.chunkSize;
       const length = Math.min(region.chunkSize - at, into.length - done);
       const chunk = this.#chunk(region, bank, Math.floor(offset / region.chunkSize));
-      if (chunk === null) into.fill(0xff, done, done + length);
-      else into.set(chunk.bytes.subarray(at, at + length), done);
+      const programmed = chunk === null ? 0 : Math.min(Math.max(chunk.top - at, 0), length);
+      if (chunk !== null) into.set(chunk.bytes.subarray(at, at + programmed), done);
+      into.fill(0xff, done + programmed, done + length);
       done += length;
       offset += length;
     }
@@ -143,8 +149,9 @@ export class FlashMemory {
     for (let left = length; left > 0;) {
       const at = offset % region.chunkSize;
       const chunk = this.#chunk(region, bank, Math.floor(offset / region.chunkSize));
-      const size = Math.min(region.chunkSize - at, left, chunk === null ? blank.length : left);
-      yield chunk === null ? blank.subarray(0, size) : chunk.bytes.subarray(at, at + size);
+      const programmed = chunk === null ? 0 : chunk.top - at;
+      const size = Math.min(region.chunkSize - at, left, programmed > 0 ? programmed : blank.length);
+      yield chunk !== null && programmed > 0 ? chunk.bytes.subarray(at, at + size) : blank.subarray(0, size);
       left -= size;
       offset += size;
       sinceYield += size;
@@ -236,10 +243,11 @@ export class FlashMemory {
     const index = Math.floor(offset / region.chunkSize);
     let chunk = this.#chunk(region, bank, index);
     if (chunk === null) {
-      chunk = { bytes: new Uint8Array(region.chunkSize).fill(0xff), top: 0 };
+      chunk = { bytes: this.#buffer(region.chunkSize), top: 0 };
       region.banks[bank].set(index, chunk);
     } else if (at < chunk.top) {
-      for (let cell = at; cell < at + length; cell++) {
+      const end = Math.min(at + length, chunk.top);
+      for (let cell = at; cell < end; cell++) {
         if (chunk.bytes[cell] !== 0xff) {
           throw new FlashFaultError(
             `programming ${region.name} ${
@@ -250,9 +258,12 @@ export class FlashMemory {
         }
       }
     }
-    chunk.bytes.set(data.subarray(from, from + length), at);
+    // The cells between what was programmed and this run become part of the buffer, blank.
+    if (at > chunk.top) chunk.bytes.fill(0xff, chunk.top, at);
+    chunk.bytes.set(length === data.length ? data : data.subarray(from, from + length), at);
+    const changed = Math.min(at, chunk.top);
     if (at + length > chunk.top) chunk.top = at + length;
-    this.#store?.write(chunkKey(region, bank, index), chunk.bytes, at, length);
+    this.#store?.write(chunkKey(region, bank, index), chunk.bytes.subarray(changed, at + length), changed);
   }
 
   #eraseCells(region: Region, bank: number, offset: number, length: number): void {
@@ -260,14 +271,20 @@ export class FlashMemory {
     const chunk = this.#chunk(region, bank, index);
     if (chunk === null) return;
     const at = offset % region.chunkSize;
-    chunk.bytes.fill(0xff, at, at + length);
-    if (chunk.top <= at + length) chunk.top = programmedTop(chunk.bytes);
+    if (at >= chunk.top) return;
     const key = chunkKey(region, bank, index);
+    if (at + length < chunk.top) {
+      chunk.bytes.fill(0xff, at, at + length);
+      this.#store?.write(key, chunk.bytes.subarray(at, at + length), at);
+      return;
+    }
+    chunk.top = programmedTop(chunk.bytes.subarray(0, at));
     if (chunk.top > 0) {
-      this.#store?.write(key, chunk.bytes, at, length);
+      this.#store?.truncate(key, chunk.top);
     } else {
       region.banks[bank].set(index, null);
       this.#store?.remove(key);
+      this.#spare.push(chunk.bytes);
     }
   }
 
@@ -275,7 +292,7 @@ export class FlashMemory {
     const chunk = this.#chunk(region, bank, Math.floor(offset / region.chunkSize));
     if (chunk === null) return true;
     const at = offset % region.chunkSize;
-    return at >= chunk.top || programmedTop(chunk.bytes.subarray(at, at + length)) === 0;
+    return at >= chunk.top || programmedTop(chunk.bytes.subarray(at, Math.min(at + length, chunk.top))) === 0;
   }
 
   #chunk(region: Region, bank: number, index: number): Chunk | null {
@@ -284,14 +301,19 @@ export class FlashMemory {
     if (chunk === undefined) {
       chunk = null;
       if (this.#store !== undefined) {
-        const bytes = new Uint8Array(region.chunkSize);
-        if (this.#store.read(chunkKey(region, bank, index), bytes)) {
-          chunk = { bytes, top: programmedTop(bytes) };
-        }
+        const bytes = this.#buffer(region.chunkSize);
+        const top = programmedTop(bytes.subarray(0, this.#store.read(chunkKey(region, bank, index), bytes)));
+        if (top > 0) chunk = { bytes, top };
+        else this.#spare.push(bytes);
       }
       chunks.set(index, chunk);
     }
     return chunk;
+  }
+
+  #buffer(size: number): Uint8Array {
+    const spare = this.#spare.pop();
+    return spare !== undefined && spare.length >= size ? spare : new Uint8Array(size);
   }
 
   #find(address: number, length: number): Region | undefined {
@@ -324,6 +346,9 @@ function chunkKey(region: Region, bank: number, index: number): string {
 /** One past the last byte that is not FF. */
 function programmedTop(bytes: Uint8Array): number {
   let top = bytes.length;
+  while (top >= page.length && Buffer.compare(bytes.subarray(top - page.length, top), page) === 0) {
+    top -= page.length;
+  }
   while (top > 0 && bytes[top - 1] === 0xff) top--;
   return top;
 }

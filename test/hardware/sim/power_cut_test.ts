@@ -1,30 +1,42 @@
 import assert from "node:assert/strict";
 import { flashEcu, FlashError } from "../../../hardware/flash/sequence.ts";
+import { UdsClient } from "../../../hardware/uds/client.ts";
+import { LoopbackTransport } from "../uds/loopback.ts";
 import { SimulatedEcu } from "../../../hardware/sim/ecu.ts";
 import { bootedEcu, clientOf, ecuOptions, fingerprint, holds, plan, smallImage, vin } from "./fixtures.ts";
 
-// Short waits: an ECU without power does not answer.
-const impatient = { latency: 0, p2: 20 };
-const impatientPlan = { ...plan, restartTimeout: 60, restartPoll: 3, cleanUpTimeout: 60, blockRepeats: 0 };
+const quickPlan = { ...plan, restartPoll: 3, restartTimeout: 1_000, blockRepeats: 0 };
 
-/** Flashes. @returns whether it says done */
-async function flash(ecu: SimulatedEcu, seed: number, version: string): Promise<boolean> {
-  using client = clientOf(ecu, impatient);
-  try {
-    await flashEcu(client, smallImage(seed), { plan: impatientPlan, version, fingerprint });
-    return true;
-  } catch (error) {
-    assert.ok(error instanceof FlashError, String(error));
-    return false;
+/** Tells that an ECU lost its power, as a gateway does; without it each test would wait for answers that never come. */
+class PowerWatch {
+  readonly #transports = new Map<string, LoopbackTransport>();
+
+  log = (message: string): void => {
+    if (message.endsWith("power off")) this.#transports.get(message.split(":")[0])?.close();
+  };
+
+  /** Flashes. @returns whether it says done */
+  async flash(ecu: SimulatedEcu, seed: number, version: string): Promise<boolean> {
+    const transport = new LoopbackTransport(ecu);
+    this.#transports.set(ecu.ecuId, transport);
+    using client = new UdsClient(transport, { ecu: ecu.ecuId });
+    try {
+      await flashEcu(client, smallImage(seed), { plan: quickPlan, version, fingerprint });
+      return true;
+    } catch (error) {
+      assert.ok(error instanceof FlashError, String(error));
+      return false;
+    }
   }
 }
 
 /** How many flash operations an update takes. */
 async function operationsOfUpdate(banks: 1 | 2): Promise<number> {
+  const watch = new PowerWatch();
   const ecu = await bootedEcu({ banks });
-  assert.ok(await flash(ecu, 1, "1.5.0"));
+  assert.ok(await watch.flash(ecu, 1, "1.5.0"));
   const before = ecu.flashOperations;
-  assert.ok(await flash(ecu, 2, "2.0.0"));
+  assert.ok(await watch.flash(ecu, 2, "2.0.0"));
   return ecu.flashOperations - before;
 }
 
@@ -34,10 +46,11 @@ for (const banks of [2, 1] as const) {
     assert.ok(operations > 10, `only ${operations} operations`);
     const outcomes = new Map<string, number>();
     for (let operation = 1; operation <= operations; operation++) {
-      const ecu = await bootedEcu({ banks });
-      assert.ok(await flash(ecu, 1, "1.5.0"));
+      const watch = new PowerWatch();
+      const ecu = await bootedEcu({ banks }, { log: watch.log });
+      assert.ok(await watch.flash(ecu, 1, "1.5.0"));
       ecu.inject({ kind: "power_cut", operation });
-      const done = await flash(ecu, 2, "2.0.0");
+      const done = await watch.flash(ecu, 2, "2.0.0");
       assert.equal(done, false, `operation ${operation}: the flash says done without power`);
       assert.equal(ecu.state, "off", `operation ${operation}`);
       await ecu.powerOn();
@@ -48,7 +61,7 @@ for (const banks of [2, 1] as const) {
       } else if (outcome === "2.0.0") {
         assert.ok(await holds(ecu, smallImage(2)), `operation ${operation}: new, not whole`);
       } else assert.equal(banks === 1 && outcome, "boot", `operation ${operation}`);
-      assert.ok(await flash(ecu, 3, "3.0.0"), `operation ${operation}: the second try`);
+      assert.ok(await watch.flash(ecu, 3, "3.0.0"), `operation ${operation}: the second try`);
       assert.equal(ecu.version, "3.0.0");
       assert.ok(await holds(ecu, smallImage(3)));
     }
@@ -63,9 +76,10 @@ Deno.test("power cut at every flash operation of a kept ECU: a restart of the pr
   for (let operation = 1;; operation++) {
     const directory = await Deno.makeTempDir();
     try {
-      const first = await bootedEcu({}, { directory });
+      const watch = new PowerWatch();
+      const first = await bootedEcu({}, { directory, log: watch.log });
       first.inject({ kind: "power_cut", operation });
-      const done = await flash(first, 2, "2.0.0");
+      const done = await watch.flash(first, 2, "2.0.0");
       // Not closed: a killed process closes nothing.
       const second = new SimulatedEcu(ecuOptions(), { vin, directory });
       await second.powerOn();
@@ -93,7 +107,7 @@ Deno.test("a boot loader does not boot an application that lost a bit", async ()
       const second = await bootedEcu({ banks }, { directory });
       assert.equal(second.state, "boot");
       assert.equal(second.version, undefined);
-      assert.ok(await flash(second, 2, "2.0.0"));
+      assert.ok(await new PowerWatch().flash(second, 2, "2.0.0"));
       assert.equal(second.version, "2.0.0");
       second.close();
     } finally {
@@ -106,10 +120,14 @@ Deno.test("a new application that is not whole at the start is dropped for the o
   const directory = await Deno.makeTempDir();
   try {
     const first = await bootedEcu({}, { directory });
-    using client = clientOf(first, impatient);
+    using client = clientOf(first);
     first.inject({ kind: "silence", service: 0x11, occurrence: 1 });
     await assert.rejects(
-      flashEcu(client, smallImage(2), { plan: impatientPlan, version: "2.0.0", fingerprint }),
+      flashEcu(client, smallImage(2), {
+        plan: { ...plan, cleanUpTimeout: 50 },
+        version: "2.0.0",
+        fingerprint,
+      }),
       /ecu_reset/,
     );
     first.close();

@@ -86,6 +86,7 @@ export class LoopbackTransport implements UdsTransport {
   }
 
   receive(options: WaitOptions): Promise<Uint8Array> {
+    if (this.#closed) return Promise.reject(new UdsTransportError("loopback: the connection is closed"));
     return this.#inbox.take(this.name, this.#clock, options);
   }
 
