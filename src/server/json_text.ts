@@ -54,9 +54,8 @@ function tooDeepAt(text: string): number {
   return -1;
 }
 
-// deno-lint-ignore no-control-regex -- a string must not have control characters: that is what this looks for
 const token =
-  /[ \t\n\r]*(?:([[\]{},:])|("(?:[^"\\\u0000-\u001f]|\\(?:["\\/bfnrt]|u[0-9A-Fa-f]{4}))*")|(-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?(?![\w.])|true|false|null))/y;
+  /[ \t\n\r]*(?:([[\]{},:])|("(?:[ !#-[\]-\uffff]|\\(?:["\\/bfnrt]|u[0-9A-Fa-f]{4}))*")|(-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?(?![\w.])|true|false|null))/y;
 
 /** Index of the first character that cannot stand where it stands; the text's length when it ends early; -1 for none. */
 function brokenAt(text: string): number {

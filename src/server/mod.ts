@@ -315,6 +315,7 @@ async function windUp(undo: Undo, { log, stopTimeout = 5000 }: ServerOptions): P
   const deadline = Date.now() + stopTimeout;
   for (const { what, run } of undo.splice(0).reverse()) {
     // The store, which stands last, always gets time to close.
+    log.debug(`Stopping ${what}`);
     const limit = Math.max(100, (deadline - Date.now()) * 0.6);
     const { promise: late, resolve } = Promise.withResolvers<"late">();
     const timer = setTimeout(() => resolve("late"), Math.max(limit, 200));
