@@ -2,6 +2,8 @@
 // an MQTT broker, both behind mutual TLS. It keeps what came and does what the test tells it.
 
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import { Buffer } from "node:buffer";
+import type { Duplex } from "node:stream";
 import { Aedes } from "aedes";
 import { listen } from "../../../src/tls/listen.ts";
 import type { Credentials, TlsConnection, TlsListener } from "../../../src/tls/types.ts";
@@ -92,7 +94,7 @@ export class Counterpart implements AsyncDisposable {
         trust,
         onConnection: (connection) => {
           keep(connection);
-          broker.handle(connection.stream);
+          broker.handle(drained(connection.stream));
         },
       });
     }
@@ -220,6 +222,22 @@ export class Counterpart implements AsyncDisposable {
     }
     this.#notify();
   }
+}
+
+/**
+ * The broker reads once for each 'readable' and takes it that this empties the stream; the runtime's read() gives one chunk
+ * at a time, so that the rest of a packet in two chunks would lie there until more comes.
+ */
+function drained(stream: Duplex): Duplex {
+  const read = stream.read.bind(stream);
+  stream.read = (size?: number) => {
+    const first = read(size);
+    if (typeof size === "number" || first === null) return first;
+    const chunks = [first];
+    for (let next = read(); next !== null; next = read()) chunks.push(next);
+    return chunks.length === 1 ? first : Buffer.concat(chunks);
+  };
+  return stream;
 }
 
 /** Answers with problem details. */
