@@ -52,6 +52,7 @@ interface Region extends Required<FlashRegionOptions> {
 
 const minChunkSize = 65_536;
 const blank = new Uint8Array(minChunkSize).fill(0xff);
+const slabSize = 1 << 20;
 const page = blank.subarray(0, 1_024);
 // The controller goes on programming while the next block is on its way, and a timer fires late: a gap of up to that
 // many milliseconds between two blocks counts as worked.
@@ -311,9 +312,13 @@ export class FlashMemory {
     return chunk;
   }
 
+  /** A buffer for a chunk. Many are taken from the system at once, which only counts those that are written to. */
   #buffer(size: number): Uint8Array {
     const spare = this.#spare.pop();
-    return spare !== undefined && spare.length >= size ? spare : new Uint8Array(size);
+    if (spare !== undefined && spare.length >= size) return spare;
+    const slab = new Uint8Array(Math.max(size, slabSize - slabSize % size));
+    for (let at = slab.length - size; at > 0; at -= size) this.#spare.push(slab.subarray(at, at + size));
+    return slab.subarray(0, size);
   }
 
   #find(address: number, length: number): Region | undefined {

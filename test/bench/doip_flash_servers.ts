@@ -43,7 +43,7 @@ function ecu(ecuId: string, logicalAddress: number, maxBlockLength: number) {
     serialNumber: "1",
     partNumber: "1",
     supplier: "1",
-    memory: [{ name: "main", address: 0, size: 128 << 20 }],
+    memory: [{ name: "main", address: 0, size: 32 << 20 }],
     securityAccess: { seedKey: { algorithm: "xor", constant: "A5" } as const },
   };
 }
