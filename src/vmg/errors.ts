@@ -60,3 +60,21 @@ export class CancelRequested extends VmgError {
 export class StopRequested extends VmgError {
   override readonly name = "StopRequested";
 }
+
+/** The text of an error with those of its causes that say more than it says itself. */
+export function explain(error: unknown): string {
+  let text = "";
+  let at: unknown = error;
+  for (let depth = 0; depth < 5 && at !== undefined && at !== null; depth++) {
+    const own = at instanceof Error ? at.message || at.name : String(at);
+    if (!text.includes(own)) text += `${text === "" ? "" : ": "}${own}`;
+    at = at instanceof Error ? at.cause : undefined;
+  }
+  return text;
+}
+
+/** As {@link explain}, of an error about an ECU: what the bus below says may name an address only. */
+export function explainFor(ecuId: string, error: unknown): string {
+  const text = explain(error);
+  return text.includes(ecuId) ? text : `${ecuId}: ${text}`;
+}

@@ -4,7 +4,7 @@
 import { join } from "node:path";
 import { RestClient } from "../contract/client.ts";
 import type { Control } from "../contract/mqtt.ts";
-import { describeError, type Logger } from "../log.ts";
+import type { Logger } from "../log.ts";
 import { httpsAgent } from "../tls/https_agent.ts";
 import { VehicleBus } from "./bus/bus.ts";
 import { DiagnosticResponder } from "./diagnostics/responder.ts";
@@ -25,6 +25,7 @@ import { SelfUpdate } from "./update/self_update.ts";
 import { readVci } from "./vci.ts";
 import { checkVehicle } from "./vehicle.ts";
 import { delay } from "./wait.ts";
+import { explain } from "./errors.ts";
 
 export * from "./errors.ts";
 export type { LinkStatistics } from "./link/link.ts";
@@ -265,6 +266,6 @@ function updateSettings(settings: UpdateSettings, vmgId: string): Required<Updat
 /** Waits for all; what one of them failed with is said, and the others end all the same. */
 async function settle(ends: Promise<unknown>[], log: Logger): Promise<void> {
   for (const outcome of await Promise.allSettled(ends)) {
-    if (outcome.status === "rejected") log.error(`While stopping: ${describeError(outcome.reason)}`);
+    if (outcome.status === "rejected") log.error(`While stopping: ${explain(outcome.reason)}`);
   }
 }

@@ -4,10 +4,11 @@
 import { type EcuIdentification, readIdentification } from "../../hardware/flash/identification.ts";
 import { hwVersion, label, reportedVersion } from "../contract/identifiers.ts";
 import type { Vci, VciEcu } from "../contract/vehicles.ts";
-import { describeError, type Logger } from "../log.ts";
+import type { Logger } from "../log.ts";
 import type { VehicleBus } from "./bus/bus.ts";
 import { mapBounded } from "./parallel.ts";
 import type { VehicleDescription, VehicleEcu } from "./vehicle.ts";
+import { explain } from "./errors.ts";
 
 /** Options of {@link readVci}. */
 export interface ReadVciOptions {
@@ -37,8 +38,8 @@ export async function readVci(options: ReadVciOptions): Promise<Vci> {
       return reported(ecu, identification);
     } catch (error) {
       signal?.throwIfAborted();
-      log.warn(`${ecu.ecuId} is unreachable: ${describeError(error)}`);
-      return { ...named(ecu), status: "unreachable", error: asLabel(describeError(error)) };
+      log.warn(`${ecu.ecuId} is unreachable: ${explain(error)}`);
+      return { ...named(ecu), status: "unreachable", error: asLabel(explain(error)) };
     }
   };
   const zones = await Promise.all(

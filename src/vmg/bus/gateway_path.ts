@@ -1,8 +1,8 @@
 // The one DoIP connection to a zonal gateway: opened when it is needed, kept, opened anew after it was lost.
 
 import { DoipConnection, type DoipConnectOptions } from "../../../hardware/doip/client.ts";
-import { describeError, type Logger } from "../../log.ts";
-import { GatewayUnreachableError } from "../errors.ts";
+import type { Logger } from "../../log.ts";
+import { explain, GatewayUnreachableError } from "../errors.ts";
 import type { ZonalGateway } from "../vehicle.ts";
 import { delay, orAborted } from "../wait.ts";
 
@@ -87,7 +87,7 @@ export class GatewayPath {
       }
     }
     const error = new GatewayUnreachableError(
-      `${this.#name} is unreachable after ${connectAttempts} tries: ${describeError(failure)}`,
+      `${this.#name} is unreachable after ${connectAttempts} tries: ${explain(failure)}`,
       { cause: failure },
     );
     this.#down = { until: Date.now() + downFor, error };
@@ -128,7 +128,7 @@ export class GatewayPath {
       if (this.#connection !== connection) return;
       this.#connection = undefined;
       this.#log.warn(
-        `${this.#name}: connection lost${cause === undefined ? "" : `: ${describeError(cause)}`}`,
+        `${this.#name}: connection lost${cause === undefined ? "" : `: ${explain(cause)}`}`,
       );
     });
     return connection;

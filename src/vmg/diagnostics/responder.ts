@@ -10,8 +10,9 @@ import {
 } from "../../contract/diagnostics.ts";
 import { topicOf } from "../../contract/mqtt.ts";
 import { NegativeResponseError } from "../../../hardware/uds/errors.ts";
-import { describeError, type Logger } from "../../log.ts";
+import type { Logger } from "../../log.ts";
 import type { VehicleBus } from "../bus/bus.ts";
+import { explainFor } from "../errors.ts";
 import type { Outbox } from "../link/outbox.ts";
 import type { CommandLog } from "../state/command_log.ts";
 import { orAborted } from "../wait.ts";
@@ -111,7 +112,7 @@ export class DiagnosticResponder {
       if (stop.aborted) return;
       outcome = late.signal.aborted
         ? { error: `${request.ecu_id}: no answer within ${this.#options.timeout} ms` }
-        : negative(error) ?? { error: describeError(error).slice(0, maxError) };
+        : negative(error) ?? { error: explainFor(request.ecu_id, error).slice(0, maxError) };
     } finally {
       clearTimeout(timer);
     }

@@ -3,10 +3,11 @@
 import { ProblemError, type RestClient } from "../../contract/client.ts";
 import { updateReport } from "../../contract/ota.ts";
 import { routes } from "../../contract/routes.ts";
-import { describeError, type Logger } from "../../log.ts";
+import type { Logger } from "../../log.ts";
 import { delay } from "../wait.ts";
 import type { Link } from "./link.ts";
 import type { Outbox } from "./outbox.ts";
+import { explain } from "../errors.ts";
 
 /** Options of {@link FinalReports}. */
 export interface FinalReportsOptions {
@@ -54,7 +55,7 @@ export class FinalReports {
       } catch (error) {
         // It stays in the outbox: MQTT or the next look takes it.
         if (!signal.aborted) {
-          log.debug(`The end of an update could not be told over HTTPS: ${describeError(error)}`);
+          log.debug(`The end of an update could not be told over HTTPS: ${explain(error)}`);
         }
       }
     }

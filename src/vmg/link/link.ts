@@ -1,13 +1,14 @@
 // The vehicle's MQTT link: connects, comes back after every loss with growing waits, and drains the outbox in order.
 
 import { topicOf, vehicleClientId, type VehicleStatus } from "../../contract/mqtt.ts";
-import { describeError, type Logger } from "../../log.ts";
+import type { Logger } from "../../log.ts";
 import type { Credentials } from "../../tls/types.ts";
 import type { MqttTarget } from "../options.ts";
 import { Backoff, delay, orAborted } from "../wait.ts";
 import { bareAddress } from "./address.ts";
 import type { Outbox, QueuedMessage } from "./outbox.ts";
 import { type MqttSession, openSession } from "./session.ts";
+import { explain } from "../errors.ts";
 
 /** Options of {@link Link}. Times in milliseconds. */
 export interface LinkOptions {
@@ -179,7 +180,7 @@ export class Link {
     } catch (error) {
       if (!this.#stopping.signal.aborted) {
         this.#failed++;
-        this.#log.warn(`Connection failed: ${describeError(error)}`);
+        this.#log.warn(`Connection failed: ${explain(error)}`);
       }
       return undefined;
     }
@@ -201,7 +202,7 @@ export class Link {
       await Promise.race([farewell, delay(goodbye).catch(() => {})]);
       await session.close(goodbye);
     } else {
-      this.#log.warn(`Connection lost: ${cause === undefined ? "closed" : describeError(cause)}`);
+      this.#log.warn(`Connection lost: ${cause === undefined ? "closed" : explain(cause)}`);
     }
     this.#session = undefined;
     this.#disconnectedSince = Date.now();

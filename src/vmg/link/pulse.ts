@@ -4,12 +4,13 @@ import type { RestClient } from "../../contract/client.ts";
 import { telemetry, topicOf } from "../../contract/mqtt.ts";
 import { describeIssues } from "../../contract/problem.ts";
 import { routes } from "../../contract/routes.ts";
-import { describeError, type Logger } from "../../log.ts";
+import type { Logger } from "../../log.ts";
 import type { TelemetrySource } from "../telemetry.ts";
 import { delay } from "../wait.ts";
 import type { Link } from "./link.ts";
 import type { Outbox } from "./outbox.ts";
 import type { RemoteConfig } from "./remote_config.ts";
+import { explain } from "../errors.ts";
 
 /** Options of {@link Pulse}. Times in milliseconds. */
 export interface PulseOptions {
@@ -67,7 +68,7 @@ export class Pulse {
         await work();
       } catch (error) {
         // One that failed is not made up for: the next one comes.
-        if (!signal.aborted) this.#log.warn(`${describeError(error)}`);
+        if (!signal.aborted) this.#log.warn(`${explain(error)}`);
       }
     }
   }

@@ -105,11 +105,13 @@ export async function openSession(options: SessionOptions): Promise<MqttSession>
     waits.end(cause);
   };
   client.on("error", (error) => {
-    fail(new SessionError(`${where}: ${error.message}`, { cause: error }));
+    fail(new SessionError(`${where} failed`, { cause: error }));
   });
   stream.on("error", (error) => {
-    fail(new SessionError(`${where}: ${error.message}`, { cause: error }));
+    fail(new SessionError(`${where} failed`, { cause: error }));
   });
+  // The stream stays half open for protocols that want it; MQTT has no use for one direction alone.
+  stream.on("end", () => fail(new SessionError(`${where}: closed by the other side`)));
   // The library says `close` for a connection that it gave up; the stream says it for one that fell away below it.
   client.on("close", gone);
   stream.on("close", gone);

@@ -3,9 +3,10 @@
 import { ProblemError, type RestClient } from "../../contract/client.ts";
 import { routes } from "../../contract/routes.ts";
 import type { OutdatedEcu, Vci } from "../../contract/vehicles.ts";
-import { describeError, type Logger } from "../../log.ts";
+import type { Logger } from "../../log.ts";
 import type { VehicleDescription } from "../vehicle.ts";
 import { Backoff, delay, orAborted } from "../wait.ts";
+import { explain } from "../errors.ts";
 
 /** Options of {@link VehicleReporter}. Times in milliseconds. */
 export interface VehicleReporterOptions {
@@ -85,7 +86,7 @@ export class VehicleReporter {
         if (signal.aborted) return;
         this.#failed(error);
         const wait = backoff.next();
-        this.#log.warn(`Vehicle report failed: ${describeError(error)}. Retrying in ${wait}ms`);
+        this.#log.warn(`Vehicle report failed: ${explain(error)}. Retrying in ${wait}ms`);
         await delay(wait, signal).catch(() => {}); // The loop's condition sees the end.
       }
     }

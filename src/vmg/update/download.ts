@@ -5,8 +5,8 @@ import { statfs } from "node:fs/promises";
 import { join } from "node:path";
 import { ProblemError, type RestClient } from "../../contract/client.ts";
 import { routes } from "../../contract/routes.ts";
-import { describeError, type Logger } from "../../log.ts";
-import { DownloadError } from "../errors.ts";
+import type { Logger } from "../../log.ts";
+import { DownloadError, explain } from "../errors.ts";
 import { Backoff, delay } from "../wait.ts";
 
 /** Options of {@link downloadPackage}. Times in milliseconds. */
@@ -89,13 +89,13 @@ export async function downloadPackage(options: DownloadOptions): Promise<string>
       throw new DownloadError(
         `package ${packageId}: no new byte within ${patience} ms at ${part.length} of ${
           part.total ?? "an unknown number of"
-        } bytes: ${describeError(failure)}`,
+        } bytes: ${explain(failure)}`,
         { cause: failure },
       );
     }
     const wait = backoff.next();
     log.warn(
-      `Download interrupted at ${part.length} bytes: ${describeError(failure)}. Resuming in ${wait}ms`,
+      `Download interrupted at ${part.length} bytes: ${explain(failure)}. Resuming in ${wait}ms`,
     );
     await delay(wait, signal);
   }
@@ -261,7 +261,7 @@ class PartFile implements Disposable {
     try {
       for (let at = 0; at < bytes.length;) at += await this.#file.write(bytes.subarray(at));
     } catch (cause) {
-      throw new DownloadError(`package ${packageId}: cannot write ${this.#path}: ${describeError(cause)}`, {
+      throw new DownloadError(`package ${packageId}: cannot write ${this.#path}: ${explain(cause)}`, {
         cause,
       });
     }

@@ -10,9 +10,9 @@ import type { EcuIdentification } from "../../../hardware/flash/identification.t
 import { type FlashStep, flashSteps } from "../../../hardware/flash/plan.ts";
 import { FlashCancelledError, flashEcu } from "../../../hardware/flash/sequence.ts";
 import type { UpdatePackage } from "../../codec/open_package.ts";
-import { describeError, type Logger } from "../../log.ts";
+import type { Logger } from "../../log.ts";
 import type { VehicleBus } from "../bus/bus.ts";
-import { CancelRequested } from "../errors.ts";
+import { CancelRequested, explain } from "../errors.ts";
 import type { EcuUpdateStatus, JournalEcu } from "./journal.ts";
 import type { EcuState } from "./report.ts";
 import { lookAtStopped } from "./stopped.ts";
@@ -123,7 +123,7 @@ class Installer {
         return;
       }
       this.#failed = true;
-      const text = describeError(error);
+      const text = explain(error);
       this.#end(target, "failed", step, text.includes(ecu.ecuId) ? text : `${ecu.ecuId}: ${step}: ${text}`);
     } finally {
       await removeFile(file);

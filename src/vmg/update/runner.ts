@@ -7,10 +7,10 @@ import { type UpdateStatus, updateStatus } from "../../contract/ota.ts";
 import { pathOf, routes } from "../../contract/routes.ts";
 import { openPackage, type UpdatePackage } from "../../codec/open_package.ts";
 import type { CodecPool } from "../../codec/pool.ts";
-import { describeError, type Logger } from "../../log.ts";
+import type { Logger } from "../../log.ts";
 import type { VerifyKey } from "../../pqc/signature.ts";
 import type { VehicleBus } from "../bus/bus.ts";
-import { CancelRequested, DownloadError, StopRequested } from "../errors.ts";
+import { CancelRequested, DownloadError, explain, StopRequested } from "../errors.ts";
 import type { Outbox } from "../link/outbox.ts";
 import type { UpdateSettings } from "../options.ts";
 import { mapBounded } from "../parallel.ts";
@@ -180,7 +180,7 @@ export class UpdateRunner {
       await this.#lookAtBegun(reporter);
       if (current.cancel.signal.aborted) this.#end(update, reporter, "cancelled", "cancelled on request");
       else {
-        this.#end(update, reporter, "failed", `${stage}: ${describeError(error)}`);
+        this.#end(update, reporter, "failed", `${stage}: ${explain(error)}`);
         this.#log.debug(`Update ${updateId}`, { error });
       }
     } finally {

@@ -3,9 +3,10 @@
 import type { RestClient } from "../../contract/client.ts";
 import { routes } from "../../contract/routes.ts";
 import type { OutdatedEcu } from "../../contract/vehicles.ts";
-import { describeError, type Logger } from "../../log.ts";
+import type { Logger } from "../../log.ts";
 import type { UpdateJournal } from "./journal.ts";
 import type { UpdateRunner } from "./runner.ts";
+import { explain } from "../errors.ts";
 
 /** Options of {@link SelfUpdate}. */
 export interface SelfUpdateOptions {
@@ -67,7 +68,7 @@ export class SelfUpdate {
       );
     } catch (error) {
       // The next report of the configuration brings the next try.
-      if (!this.#stopping.signal.aborted) log.warn(`[OTA] No package: ${describeError(error)}`);
+      if (!this.#stopping.signal.aborted) log.warn(`[OTA] No package: ${explain(error)}`);
     }
   }
 }

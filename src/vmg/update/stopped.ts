@@ -3,9 +3,9 @@
 import { decodeText } from "../../../hardware/flash/identification.ts";
 import { NegativeResponseError } from "../../../hardware/uds/errors.ts";
 import { Did } from "../../../hardware/uds/services.ts";
-import { describeError } from "../../log.ts";
 import type { VehicleBus } from "../bus/bus.ts";
 import { delay } from "../wait.ts";
+import { explain } from "../errors.ts";
 
 /** How long an ECU has to answer, and how often it is asked, milliseconds: it was reset and is booting. */
 const timeout = 10_000;
@@ -36,7 +36,7 @@ export async function lookAtStopped(bus: VehicleBus, ecuId: string, what: string
     } catch (error) {
       if (error instanceof NegativeResponseError || signal.aborted) {
         // A boot loader without software has no version to tell.
-        const text = `${what}; it tells no version and has to be updated again (${describeError(error)})`;
+        const text = `${what}; it tells no version and has to be updated again (${explain(error)})`;
         return { version: undefined, text };
       }
     }

@@ -3,9 +3,8 @@
 
 import { type EcuIdentification, readIdentification } from "../../../hardware/flash/identification.ts";
 import type { PackageEcu, PackageManifest } from "../../contract/package.ts";
-import { describeError } from "../../log.ts";
 import type { VehicleBus } from "../bus/bus.ts";
-import { EcuUnreadableError, PackageMismatchError } from "../errors.ts";
+import { EcuUnreadableError, explainFor, PackageMismatchError } from "../errors.ts";
 import type { VehicleDescription, VehicleEcu } from "../vehicle.ts";
 import { hardwareOf } from "../vci.ts";
 import { delay } from "../wait.ts";
@@ -100,12 +99,7 @@ async function identify(
     } catch (cause) {
       signal.throwIfAborted();
       if (attempt >= identifyTries) {
-        const text = describeError(cause);
-        // Most errors name the ECU themselves.
-        throw new EcuUnreadableError(
-          `${text.startsWith(ecu.ecuId) ? "" : `${ecu.ecuId}: `}${text}`,
-          { cause },
-        );
+        throw new EcuUnreadableError(explainFor(ecu.ecuId, cause), { cause });
       }
     }
     await delay(identifyPause, signal);

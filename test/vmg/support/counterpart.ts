@@ -204,7 +204,11 @@ export class Counterpart implements AsyncDisposable {
 
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const parts: Uint8Array[] = [];
-    for await (const part of request) parts.push(part);
+    try {
+      for await (const part of request) parts.push(part);
+    } catch {
+      return; // The connection was cut in the middle of a request.
+    }
     const text = new TextDecoder().decode(Uint8Array.from(parts.flatMap((part) => [...part])));
     const { method = "", url = "", headers } = request;
     const path = url.split("?")[0];

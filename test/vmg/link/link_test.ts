@@ -1,0 +1,226 @@
+// The link to the server: comes up, comes back, loses nothing that must not be lost.
+
+import assert from "node:assert/strict";
+import { StateLockedError } from "../../../src/vmg/mod.ts";
+import { TestBench, vin, vmgId } from "../support/vehicle.ts";
+
+const source = {
+  name: "a counting test source",
+  count: 0,
+  read() {
+    return { battery_soc: 80, count: this.count++ };
+  },
+};
+
+Deno.test("the gateway registers, reports its ECUs and says that it is online, then offline", async () => {
+  await using bench = await TestBench.start();
+  await bench.vmg();
+  await bench.server.connected();
+  await bench.server.until(
+    "the first VCI",
+    () => bench.server.calls.some(({ path }) => path.endsWith("/vci")),
+  );
+  const [registration, report] = bench.server.calls;
+  assert.equal(registration.path, "/api/v1/vehicles/register");
+  assert.deepEqual(registration.body, { vin, vehicle_model: "Test", vehicle_year: 2026, vmg_id: vmgId });
+  const { ecus, timestamp, ...head } = report.body as Record<string, unknown>;
+  assert.deepEqual(head, { device_id: vmgId, vin, trigger: "startup" });
+  assert(!Number.isNaN(Date.parse(String(timestamp))));
+  assert.deepEqual((ecus as unknown[])[2], {
+    ecu_id: "ECU_003",
+    ecu_type: "BRAKE",
+    zonal_gateway_id: "ZG_CHASSIS",
+    sw_version: "1.0.0",
+    hw_version: "HW-2.0",
+    serial_number: "SN-0003",
+    part_number: "PN-0003",
+    supplier: "ACME",
+    status: "ok",
+  });
+  await bench.stop();
+  const status = bench.server.published.filter(({ topic }) => topic === `vehicle/${vin}/status`);
+  assert.deepEqual(status.map(({ payload }) => payload.status), ["online", "offline"]);
+  assert(bench.lines.some((line) => line.includes("[MQTT] Attempting connection to 127.0.0.1:")));
+});
+
+Deno.test("the broker tells the vehicle's last will when the connection breaks, and the vehicle comes back", async () => {
+  await using bench = await TestBench.start();
+  const vmg = await bench.vmg();
+  await bench.server.connected();
+  bench.server.cut();
+  await bench.server.until("the vehicle is back", () => bench.server.messages("status").length >= 3);
+  assert.deepEqual(bench.server.messages("status").map(({ status }) => status).slice(0, 3), [
+    "online",
+    "offline",
+    "online",
+  ]);
+  assert(bench.lines.some((line) => line.includes("session restored")));
+  assert.equal(vmg.link.reconnections, 1);
+  await bench.server.send(`vehicle/${vmgId}/control`, { message_id: "m-1", command: "REPORT_VCI" });
+  await bench.server.until(
+    "a VCI on command",
+    () =>
+      bench.server.calls.some(({ body }) =>
+        (body as { trigger?: string } | undefined)?.trigger === "command"
+      ),
+  );
+});
+
+Deno.test("what was measured while server and gateway were away arrives once and in order", async () => {
+  await using bench = await TestBench.start({ vmg: { telemetry: source, link: { telemetryInterval: 20 } } });
+  source.count = 0;
+  await bench.server.close();
+  await bench.vmg();
+  await bench.server.until("messages wait", () => source.count > 5);
+  await bench.stop();
+  await bench.vmg();
+  await bench.server.until("more wait", () => source.count > 10);
+  await bench.restartServer();
+  await bench.server.until("all have come", () => bench.server.messages("telemetry").length > 12);
+  await bench.stop();
+  const counts = bench.server.messages("telemetry").map(({ count }) => Number(count));
+  assert.deepEqual(counts, counts.map((_, at) => at), "from the first one, without a gap, in order");
+  const ids = bench.server.messages("telemetry").map(({ message_id }) => message_id);
+  assert.equal(new Set(ids).size, ids.length);
+});
+
+Deno.test("heartbeats go over MQTT, and over HTTPS while that is away", async () => {
+  await using bench = await TestBench.start({ vmg: { telemetry: source, link: { heartbeatInterval: 20 } } });
+  await bench.vmg();
+  const beat = await bench.server.until("a heartbeat over MQTT", () => bench.server.messages("heartbeat")[0]);
+  const { timestamp, ...rest } = beat;
+  assert.deepEqual(rest, { vin, ip: "127.0.0.1", status: "online", battery: 80 });
+  assert(!Number.isNaN(Date.parse(String(timestamp))));
+  await bench.stop();
+  // A broker's port where nobody listens.
+  const vmg = await bench.vmg({ mqtt: { hostname: "127.0.0.1", port: 1 } });
+  await bench.server.until(
+    "a heartbeat over HTTPS",
+    () => bench.server.calls.some(({ path }) => path === `/api/v1/vehicles/${vin}/heartbeat`),
+  );
+  assert.equal(vmg.link.connected, false);
+});
+
+Deno.test("the end of an update is told over HTTPS when MQTT stays away", async () => {
+  await using bench = await TestBench.start();
+  await bench.vmg();
+  await bench.server.connected();
+  const made = await bench.package(["ECU_001"], { size: 100 });
+  let asked = false;
+  bench.server.on("GET", `/api/v1/ota/package/${made.packageId}`, (_call, response) => {
+    asked = true;
+    response.writeHead(200, { etag: made.etag, "content-length": made.bytes.length });
+    response.write(made.bytes.subarray(0, 10));
+    return "taken";
+  });
+  const command = bench.start(made);
+  await bench.server.send(`vehicle/${vmgId}/control`, command);
+  await bench.server.until("the download", () => asked);
+  await bench.stop();
+  bench.server.on("GET", `/api/v1/ota/package/${made.packageId}`, () => ({ status: 404, body: "gone" }));
+  bench.server.on("GET", `/api/v1/ota/package/${made.packageId}`, (_call, response) => {
+    response.writeHead(404, { "content-type": "application/problem+json" });
+    response.end(JSON.stringify({ type: "about:blank", title: "gone", status: 404, detail: "gone" }));
+    return "taken";
+  });
+  await bench.vmg({
+    mqtt: { hostname: "127.0.0.1", port: 1 },
+    link: { statusFallbackAfter: 50 },
+  });
+  const call = await bench.server.until(
+    "the report",
+    () => bench.server.calls.find(({ path }) => path === "/api/v1/ota/status"),
+  );
+  const { status, update_id, vehicle_id, completed_ecus, error } = call.body as Record<string, unknown>;
+  assert.deepEqual({ status, update_id, vehicle_id, completed_ecus, error }, {
+    status: "failed",
+    update_id: command.update_id,
+    vehicle_id: vin,
+    completed_ecus: [],
+    error: "download: gone",
+  });
+});
+
+Deno.test("a vehicle that updates itself asks for a package, installs it, and does not repeat what failed", async () => {
+  await using bench = await TestBench.start({ vmg: { autoUpdate: true } });
+  const made = await bench.package(["ECU_002"]);
+  const updateId = crypto.randomUUID();
+  const outdated = [{ ecu_id: "ECU_002", current: "1.0.0", latest: "1.2.3", priority: "normal" }];
+  const broken = made.bytes.slice();
+  broken[broken.length - 1] ^= 1;
+  bench.server.on("POST", `/api/v1/vehicles/${vin}/vci`, () => ({
+    status: 200,
+    body: { status: "stored", outdated_ecus: outdated, update_available: true },
+  }));
+  bench.server.on("POST", "/api/v1/ota/package", () => ({
+    status: 201,
+    body: {
+      status: "ready",
+      package_id: made.packageId,
+      download_url: `/api/v1/ota/package/${made.packageId}`,
+      update_id: updateId,
+      size: made.bytes.length,
+      sha256: "0".repeat(64),
+    },
+  }));
+  bench.server.on("GET", `/api/v1/ota/package/${made.packageId}`, (_call, response) => {
+    response.writeHead(200, { etag: made.etag, "content-length": broken.length }).end(broken);
+    return "taken";
+  });
+  await bench.vmg();
+  assert.equal((await bench.server.ended(updateId)).status, "failed");
+  await bench.server.until(
+    "the next VCI's answer",
+    () => bench.lines.some((line) => line.includes("left to the server")),
+  );
+  const asked = bench.server.calls.filter(({ path }) => path === "/api/v1/ota/package");
+  assert.deepEqual(asked.map(({ body }) => body), [
+    { vehicle_id: vin, target_ecus: ["ECU_002"] },
+  ]);
+});
+
+Deno.test("an ECU and a gateway that do not answer are reported as unreachable with the reason", async () => {
+  await using bench = await TestBench.start();
+  bench.bench.ecu("ECU_001").powerOff();
+  await bench.bench.gateways[1].close();
+  await bench.vmg();
+  const call = await bench.server.until(
+    "the VCI",
+    () => bench.server.calls.find(({ path }) => path.endsWith("/vci")),
+  );
+  const { ecus } = call.body as { ecus: Record<string, unknown>[] };
+  assert.deepEqual(ecus.map(({ ecu_id, status }) => [ecu_id, status]), [
+    ["ECU_001", "unreachable"],
+    ["ECU_002", "ok"],
+    ["ECU_003", "unreachable"],
+  ]);
+  assert.deepEqual(Object.keys(ecus[0]).sort(), [
+    "ecu_id",
+    "ecu_type",
+    "error",
+    "status",
+    "zonal_gateway_id",
+  ]);
+  assert.match(String(ecus[0].error), /ECU_001|0x06/);
+  assert.match(String(ecus[2].error), /ZG_CHASSIS at 127\.0\.36\.2:\d+ is unreachable after 2 tries/);
+});
+
+Deno.test("the remote configuration is taken over, kept, and rules the intervals", async () => {
+  await using bench = await TestBench.start();
+  const vmg = await bench.vmg();
+  await bench.server.connected();
+  await bench.server.send(`vehicle/${vmgId}/config`, {
+    version: 3,
+    config: { telemetry_interval: 5, note: "x" },
+  });
+  await bench.server.until("it is taken over", () => vmg.remoteConfig.version === 3);
+  await bench.stop();
+  const again = await bench.vmg();
+  assert.deepEqual(again.remoteConfig, { version: 3, config: { telemetry_interval: 5, note: "x" } });
+});
+
+Deno.test("a second gateway for the same vehicle and folder is refused", async () => {
+  await using bench = await TestBench.start();
+  await bench.vmg();
+  await assert.rejects(bench.vmg(), StateLockedError);
+});
