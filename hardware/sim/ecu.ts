@@ -255,6 +255,12 @@ export class SimulatedEcu implements DiagnosticEndpoint {
     this.#state = "booting";
     this.#leaveSession();
     this.#booted = this.#start(this.#life);
+    // After a reset nobody waits for the boot; an ECU whose files fail stays silent and says why.
+    this.#booted.catch((error) =>
+      this.#surroundings.log?.(
+        `${this.ecuId}: boot failed: ${error instanceof Error ? error.message : error}`,
+      )
+    );
   }
 
   async #start(life: number): Promise<void> {

@@ -187,6 +187,26 @@ Deno.test("an image is committed only after it was downloaded and if its hash is
   assert.equal(text(ecu.readMemory(0, 5)), "AA BB CC DD FF");
 });
 
+Deno.test("an erase takes back what was downloaded there, and what was committed and has not started yet", async () => {
+  const ecu = await bootedEcu();
+  await unlock(ecu);
+  await ask(ecu, erase);
+  await ask(ecu, download);
+  await ask(ecu, "36 01 AA BB CC DD");
+  await ask(ecu, "37");
+  await ask(ecu, erase);
+  assert.equal(await ask(ecu, "31 01 FF 01 32 2E 30"), "7F 31 24");
+  await ask(ecu, download);
+  await ask(ecu, "36 01 AA BB CC DD");
+  await ask(ecu, "37");
+  assert.equal(await ask(ecu, "31 01 FF 01 32 2E 30"), "71 01 FF 01 00");
+  // Another region: the committed segments are still whole, and yet another update has begun.
+  assert.equal(await ask(ecu, "31 01 FF 00 44 10 00 10 00 00 00 04 00"), "71 01 FF 00 00");
+  await ask(ecu, "11 01");
+  await ecu.ready();
+  assert.equal(ecu.version, "1.0.0");
+});
+
 Deno.test("leaving the programming session forgets what was downloaded", async () => {
   const ecu = await bootedEcu();
   await unlock(ecu);

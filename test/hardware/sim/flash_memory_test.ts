@@ -156,6 +156,30 @@ Deno.test("a kept memory is what it was after a restart of the program", async (
   }
 });
 
+Deno.test("a kept memory keeps an erase at a chunk's end, in its middle and of all of it", async () => {
+  const directory = await Deno.makeTempDir();
+  try {
+    const first = memoryOf({ store: new FileChunkStore(directory) });
+    first.program(0, 0, new Uint8Array(0x4000));
+    await first.erase(0, 0x3000, 1);
+    await first.erase(0, 0x1000, 1);
+    first.program(0, 0x1_0000, bytes("00"));
+    await first.erase(0, 0x1_0000, 1);
+    const second = memoryOf({ store: new FileChunkStore(directory) });
+    assert.equal(read(second, 0, 0x0fff, 2), "00 FF");
+    assert.equal(read(second, 0, 0x1fff, 2), "FF 00");
+    assert.equal(read(second, 0, 0x2fff, 2), "00 FF");
+    assert.equal(read(second, 0, 0x3fff, 2), "FF FF");
+    second.program(0, 0x3800, bytes("11"));
+    assert.equal(read(memoryOf({ store: new FileChunkStore(directory) }), 0, 0x37ff, 3), "FF 11 FF");
+    assert.deepEqual([...Deno.readDirSync(`${directory}/main.0`)].map(({ name }) => name), ["00000000.bin"]);
+    first.close();
+    second.close();
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+});
+
 for (
   const [name, region, message] of [
     ["a name for no file", { name: "../x", address: 0, size: 16_384 }, /name: expected a-z/],

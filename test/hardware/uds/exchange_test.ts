@@ -180,6 +180,15 @@ Deno.test("after 0x78 the final answer is waited for although it was suppressed"
   assert.equal(text(await answer ?? bytes("")), "51 01");
 });
 
+Deno.test("silence after 0x78 is a timeout although the answer was suppressed", async () => {
+  const { clock, transport, client } = setUp();
+  const answer = rejection(client.raw(bytes("11 81")));
+  await clock.advance(10);
+  transport.deliver("7F 11 78");
+  await clock.advance(5_000);
+  assert.ok(await answer instanceof UdsTimeoutError);
+});
+
 Deno.test("TesterPresent holds a session every 2,000 ms of idleness and ends with it", async () => {
   const { clock, transport, client } = setUp();
   transport.answers = [["50 03 00 32 01 F4"]];

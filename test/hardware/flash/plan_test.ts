@@ -1,0 +1,32 @@
+import assert from "node:assert/strict";
+import { flashSteps, optionalFlashSteps, resolveFlashPlan } from "../../../hardware/flash/plan.ts";
+
+const seedKey = { algorithm: "xor", constant: "A5" } as const;
+
+Deno.test("a plan without fields is the usual one", () => {
+  const plan = resolveFlashPlan({ seedKey });
+  assert.equal(plan.skipped.size, 0);
+  assert.deepEqual(
+    [plan.preconditionsRoutine, plan.eraseRoutine, plan.checkMemoryRoutine, plan.checkDependenciesRoutine],
+    [0x0203, 0xff00, 0x0202, 0xff01],
+  );
+  assert.deepEqual([plan.fingerprintDid, plan.versionDid], [0xf15a, 0xf189]);
+});
+
+Deno.test("what makes a flash trustworthy cannot be left out", () => {
+  const fixed = flashSteps.filter((step) => !optionalFlashSteps.some((optional) => optional === step));
+  assert.deepEqual(fixed, [
+    "programming_session",
+    "request_download",
+    "transfer_data",
+    "transfer_exit",
+    "verify_version",
+  ]);
+  const steps = { check_memory: true, verify_version: false };
+  assert.throws(() => resolveFlashPlan({ seedKey, steps }), /steps: expected one of .*, got verify_version/);
+});
+
+Deno.test("a step that is set to true is done", () => {
+  assert.equal(resolveFlashPlan({ seedKey, steps: { check_memory: true } }).skipped.size, 0);
+  assert.deepEqual([...resolveFlashPlan({ steps: { security_access: false } }).skipped], ["security_access"]);
+});
