@@ -17,7 +17,7 @@ import {
 import { CommandFailed, examples, print, printJson, printTable, Progress } from "./output.ts";
 
 /** Time between two looks at an update, ms. */
-const watchInterval = 300;
+const watchInterval = 500;
 
 export function updateCommand(): Command {
   const command = new Command("update").description("updates of a vehicle");
