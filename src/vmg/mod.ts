@@ -24,7 +24,7 @@ import { UpdateRunner } from "./update/runner.ts";
 import { SelfUpdate } from "./update/self_update.ts";
 import { readVci } from "./vci.ts";
 import { checkVehicle } from "./vehicle.ts";
-import { delay } from "./wait.ts";
+import { settledWithin } from "./wait.ts";
 import { explain } from "./errors.ts";
 
 export * from "./errors.ts";
@@ -194,10 +194,10 @@ function assemble(options: VmgOptions, state: StateDatabase): RunningVmg {
   let stopped: Promise<void> | undefined;
   const stop = async () => {
     const work = settle(workers.map((worker) => worker.stop()), log);
-    await Promise.race([work, delay(stopTimes.work)]);
+    await settledWithin(work, stopTimes.work);
     // What still hangs in a wait on the bus ends with its connections.
     await settle([bus.close(), mqtt.stop()], log);
-    await Promise.race([work, delay(stopTimes.rest)]);
+    await settledWithin(work, stopTimes.rest);
     await dispatcher.destroy();
     outbox.flush();
     state.close();

@@ -30,6 +30,14 @@ export function orAborted<T>(promise: Promise<T>, signal?: AbortSignal): Promise
   });
 }
 
+/** Waits for the promise to settle, whatever its outcome, at most `ms` milliseconds. */
+export async function settledWithin(promise: Promise<unknown>, ms: number): Promise<void> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const limit = new Promise<void>((resolve) => timer = setTimeout(resolve, ms));
+  await Promise.race([promise.catch(() => {}), limit]);
+  clearTimeout(timer);
+}
+
 /** Options of {@link Backoff}. Milliseconds. */
 export interface BackoffOptions {
   /** First upper bound. */

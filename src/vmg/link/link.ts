@@ -4,7 +4,7 @@ import { topicOf, vehicleClientId, type VehicleStatus } from "../../contract/mqt
 import type { Logger } from "../../log.ts";
 import type { Credentials } from "../../tls/types.ts";
 import type { MqttTarget } from "../options.ts";
-import { Backoff, delay, orAborted } from "../wait.ts";
+import { Backoff, delay, orAborted, settledWithin } from "../wait.ts";
 import { bareAddress } from "./address.ts";
 import type { Outbox, QueuedMessage } from "./outbox.ts";
 import { type MqttSession, openSession } from "./session.ts";
@@ -199,7 +199,7 @@ export class Link {
     over.abort();
     if (signal.aborted) {
       const farewell = this.publishNow(topicOf(vin, "status"), this.#status("offline"));
-      await Promise.race([farewell, delay(goodbye).catch(() => {})]);
+      await settledWithin(farewell, goodbye);
       await session.close(goodbye);
     } else {
       this.#log.warn(`Connection lost: ${cause === undefined ? "closed" : explain(cause)}`);
