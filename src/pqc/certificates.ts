@@ -1,4 +1,5 @@
-// Makes X.509 certificates (RFC 5280) of the authority, the server and its clients, with ECDSA P-256 by WebCrypto.
+// Makes X.509 certificates (RFC 5280) of the authority, the server and its clients by WebCrypto, with ECDSA P-256 or
+// ML-DSA (RFC 9881; private keys are written as its seed form).
 
 import "reflect-metadata";
 import {
@@ -14,13 +15,29 @@ import {
   PemConverter,
   SubjectAlternativeNameExtension,
   SubjectKeyIdentifierExtension,
-  X509Certificate,
+  type X509Certificate,
   X509CertificateGenerator,
 } from "@peculiar/x509";
 import { isIP } from "node:net";
+import type { CertificateAlgorithm } from "./profiles.ts";
 
-const keyAlgorithm = { name: "ECDSA", namedCurve: "P-256" } as const;
-const signingAlgorithm = { name: "ECDSA", hash: "SHA-256" } as const;
+/** WebCrypto's parameters by the certificates' algorithm. */
+const algorithms = {
+  "ECDSA P-256": {
+    key: { name: "ECDSA", namedCurve: "P-256" },
+    signing: { name: "ECDSA", hash: "SHA-256" },
+  },
+  "ML-DSA-44": { key: { name: "ML-DSA-44" }, signing: { name: "ML-DSA-44" } },
+  "ML-DSA-65": { key: { name: "ML-DSA-65" }, signing: { name: "ML-DSA-65" } },
+  "ML-DSA-87": { key: { name: "ML-DSA-87" }, signing: { name: "ML-DSA-87" } },
+} as const satisfies Record<CertificateAlgorithm, unknown>;
+
+const algorithmNames: readonly CertificateAlgorithm[] = [
+  "ECDSA P-256",
+  "ML-DSA-44",
+  "ML-DSA-65",
+  "ML-DSA-87",
+];
 
 const day = 24 * 60 * 60 * 1000;
 /** How far a certificate's validity begins in the past, ms: clocks on a bench differ. */
@@ -43,11 +60,34 @@ export interface LeafRequest {
   readonly purpose: "server" | "client";
   /** Length of validity in days; cut at the authority's own end. */
   readonly days: number;
+  /** What the leaf's own key is. @default the authority's */
+  readonly algorithm?: CertificateAlgorithm;
 }
 
-/** Makes a P-256 key pair whose private key can be written to a file. */
-export async function generateKeyPair(): Promise<CryptoKeyPair> {
-  return await crypto.subtle.generateKey(keyAlgorithm, true, ["sign", "verify"]);
+/**
+ * Makes a key pair whose private key can be written to a file.
+ *
+ * @param algorithm What certificates with it will be signed by. @default "ECDSA P-256"
+ */
+export async function generateKeyPair(
+  algorithm: CertificateAlgorithm = "ECDSA P-256",
+): Promise<CryptoKeyPair> {
+  const made = await crypto.subtle.generateKey(algorithms[algorithm].key, true, ["sign", "verify"]);
+  if (!("privateKey" in made)) throw new TypeError(`${algorithm}: expected a key pair, got a single key`);
+  return made;
+}
+
+/**
+ * What a key is.
+ *
+ * @throws {TypeError} when certificates are not made with such keys here.
+ */
+export function algorithmOfKey(key: CryptoKey): CertificateAlgorithm {
+  const found = algorithmNames.find((name) => algorithms[name].key.name === key.algorithm.name);
+  if (found === undefined) {
+    throw new TypeError(`expected a key of ${algorithmNames.join(", ")}, got ${key.algorithm.name}`);
+  }
+  return found;
 }
 
 /** A random, positive serial number of constant length, hexadecimal. */
@@ -79,7 +119,7 @@ export async function makeAuthority(
     ...validity(now, days),
     publicKey: keys.publicKey,
     signingKey: keys.privateKey,
-    signingAlgorithm,
+    signingAlgorithm: algorithms[algorithmOfKey(keys.privateKey)].signing,
     extensions: [
       new BasicConstraintsExtension(true, 0, true),
       new KeyUsagesExtension(KeyUsageFlags.keyCertSign | KeyUsageFlags.cRLSign, true),
@@ -91,7 +131,8 @@ export async function makeAuthority(
 
 /** A leaf with a new key, signed by the authority. */
 export async function makeLeaf(authority: Issued, request: LeafRequest, now: Date): Promise<Issued> {
-  const keys = await generateKeyPair();
+  const authorityAlgorithm = algorithmOfKey(authority.privateKey);
+  const keys = await generateKeyPair(request.algorithm ?? authorityAlgorithm);
   const issuer = authority.certificate;
   const { notBefore, notAfter } = validity(now, request.days);
   const extensions: Extension[] = [
@@ -114,7 +155,7 @@ export async function makeLeaf(authority: Issued, request: LeafRequest, now: Dat
     notAfter: notAfter > issuer.notAfter ? issuer.notAfter : notAfter,
     publicKey: keys.publicKey,
     signingKey: authority.privateKey,
-    signingAlgorithm,
+    signingAlgorithm: algorithms[authorityAlgorithm].signing,
     extensions,
   });
   return { certificate, privateKey: keys.privateKey };
@@ -145,7 +186,7 @@ export async function privateKeyPem(key: CryptoKey): Promise<string> {
 }
 
 /**
- * A P-256 private key from PKCS#8 PEM, with its public half.
+ * A private key from PKCS#8 PEM, with its public half: ECDSA P-256, or ML-DSA.
  *
  * @throws {Error} when the text is something else; the message does not repeat it.
  */
@@ -156,10 +197,31 @@ export async function readPrivateKey(text: string): Promise<CryptoKeyPair> {
       `expected one PEM block PRIVATE KEY, got ${blocks.map(({ type }) => type).join(", ") || "none"}`,
     );
   }
-  const privateKey = await crypto.subtle.importKey("pkcs8", blocks[0].rawData, keyAlgorithm, true, ["sign"]);
-  const { kty, crv, x, y } = await crypto.subtle.exportKey("jwk", privateKey);
-  const publicKey = await crypto.subtle.importKey("jwk", { kty, crv, x, y }, keyAlgorithm, true, ["verify"]);
-  return { privateKey, publicKey };
+  const failures: unknown[] = [];
+  for (const name of algorithmNames) {
+    const { key } = algorithms[name];
+    let privateKey: CryptoKey;
+    try {
+      privateKey = await crypto.subtle.importKey("pkcs8", blocks[0].rawData, key, true, ["sign"]);
+    } catch (error) {
+      failures.push(error); // A key of another algorithm, or of none.
+      continue;
+    }
+    // What is left without the private members is the public key.
+    const { d: _d, priv: _priv, key_ops: _operations, ...publicHalf } = privateMembers(
+      await crypto.subtle.exportKey("jwk", privateKey),
+    );
+    const publicKey = await crypto.subtle.importKey("jwk", publicHalf, key, true, ["verify"]);
+    return { privateKey, publicKey };
+  }
+  throw new Error(`expected a private key of ${algorithmNames.join(", ")}, got another one`, {
+    cause: new AggregateError(failures),
+  });
+}
+
+/** The members of a JWK; WebCrypto's types do not know ML-DSA's `priv` yet. */
+function privateMembers(jwk: JsonWebKey): JsonWebKey & { priv?: string } {
+  return jwk;
 }
 
 /** Whether the certificate is for this public key. */
