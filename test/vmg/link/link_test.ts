@@ -84,6 +84,31 @@ Deno.test("what was measured while server and gateway were away arrives once and
   assert.equal(new Set(ids).size, ids.length);
 });
 
+Deno.test("messages that the broker had not acknowledged when the connection broke are sent again with their ids", async () => {
+  await using bench = await TestBench.start({ vmg: { telemetry: source, link: { telemetryInterval: 20 } } });
+  source.count = 0;
+  const withheld: string[] = [];
+  let withhold = true;
+  bench.server.broker.authorizePublish = (_client, packet, done) => {
+    // Without an answer there is no acknowledgement.
+    if (withhold && packet.topic.endsWith("/telemetry")) withheld.push(packet.payload.toString());
+    else done(null);
+  };
+  const vmg = await bench.vmg();
+  await bench.server.until("messages are under way", () => withheld.length >= 3);
+  withhold = false;
+  bench.server.cut();
+  await bench.server.until(
+    "they have come",
+    () => bench.server.messages("telemetry").length > withheld.length,
+  );
+  const arrived = bench.server.messages("telemetry");
+  assert.deepEqual(arrived.slice(0, withheld.length), withheld.map((text) => JSON.parse(text)));
+  const counts = arrived.map(({ count }) => Number(count));
+  assert.deepEqual(counts, counts.map((_, at) => at));
+  assert.equal(vmg.link.totalConnections, 2);
+});
+
 Deno.test("heartbeats go over MQTT, and over HTTPS while that is away", async () => {
   await using bench = await TestBench.start({ vmg: { telemetry: source, link: { heartbeatInterval: 20 } } });
   await bench.vmg();
