@@ -118,6 +118,8 @@ export async function startTestServer(
 
 /** An MQTT client on a stream; rejects with the broker's refusal. */
 function mqttOver(stream: Duplex, options: IClientOptions): Promise<MqttClient> {
+  // The stream stays half open when the broker ends its side: the client has nothing more to say then.
+  stream.once("end", () => stream.destroy());
   const client = new MqttClient(() => stream, {
     reconnectPeriod: 0,
     keepalive: 30,

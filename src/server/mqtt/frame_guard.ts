@@ -17,6 +17,9 @@ export class FrameError extends Error {
   override readonly name = "FrameError";
 }
 
+/** Longest wait for the last bytes to leave and the client to end its side, in milliseconds. */
+const lingerTime = 1000;
+
 /** Packet type CONNECT in the fixed header's first byte, flags 0 (MQTT 3.1.1 section 3.1.1). */
 const connectHeader = 0x10;
 
@@ -73,7 +76,15 @@ class GuardedStream extends Duplex {
   override _destroy(error: Error | null, done: (error: Error | null) => void): void {
     clearTimeout(this.#silence);
     this.#drained();
-    this.#stream.destroy();
+    // What was written before, a CONNACK with the reason for one, still goes out; a client that does not take it, or keeps
+    // its own side open, is cut.
+    const stream = this.#stream;
+    if (!stream.destroyed) {
+      const cut = setTimeout(() => stream.destroy(), lingerTime);
+      stream.once("close", () => clearTimeout(cut));
+      stream.resume();
+      stream.end();
+    }
     done(error);
   }
 

@@ -1,7 +1,9 @@
 // Every route against a running server, from registration to a finished update and a diagnosis.
 
 import assert from "node:assert/strict";
+import type { z } from "zod";
 import { ProblemError } from "../../../src/contract/client.ts";
+import type { messageBatch } from "../../../src/contract/mqtt.ts";
 import { routes } from "../../../src/contract/routes.ts";
 import { chunks, ecu, eventually, raw, report, startTestServer, vinA, vinB } from "../running_server.ts";
 
@@ -248,7 +250,7 @@ Deno.test("the REST interface takes a vehicle from registration to a finished up
     const path = { request_id: sent.request_id };
     assert.equal(sent.polling_url, `/api/v1/diagnostics/results/${sent.request_id}`);
     assert.equal((await operator.rest.call(routes.getDiagnostic, { path })).status, "pending");
-    const messages = [
+    const messages: z.infer<typeof messageBatch>["messages"] = [
       // 62 F190 and the VIN in ASCII.
       {
         message_id: "m-1",
