@@ -217,8 +217,20 @@ export class SimulatedEcu implements DiagnosticEndpoint {
 
   handle(request: Uint8Array, context: RequestContext, respond: (response: Uint8Array) => void): void {
     if (this.#state !== "application" && this.#state !== "boot" || request.length === 0) return;
-    if (this.#faults.idle) this.#server.handle(request, context, respond);
-    else this.#handleFaulty(request, context, respond);
+    const answer = this.#timed ? this.#paced(respond) : respond;
+    if (this.#faults.idle) this.#server.handle(request, context, answer);
+    else this.#handleFaulty(request, context, answer);
+  }
+
+  /** Holds back an answer that is ready sooner than an ECU's software would be, so that the bus acknowledges first. */
+  #paced(respond: (response: Uint8Array) => void): (response: Uint8Array) => void {
+    const due = this.#clock.now() + (this.options.responseTime ?? 2);
+    return (response) => {
+      const wait = due - this.#clock.now();
+      if (wait <= 0) return respond(response);
+      const kept = response.slice();
+      this.#clock.after(wait, () => respond(kept));
+    };
   }
 
   disconnected(tester: number): void {

@@ -101,6 +101,8 @@ export interface SimulatedEcuOptions {
   readMemorySecured?: boolean;
   /** Time from power-on or reset to the first answer, ms. @default 400 */
   bootTime?: number;
+  /** Shortest time from a request to its answer, ms; none with timing `none`. @default 2 */
+  responseTime?: number;
   /** DTCs stored when new. @default none */
   dtcs?: SimulatedDtcOptions[];
   /** Bytes of the factory image. @default 32768 */

@@ -283,7 +283,7 @@ Deno.test("communication control is kept until the default session", async () =>
   assert.equal(ecu.communication, 0);
 });
 
-Deno.test("an ECU that boots is silent for its boot time", async () => {
+Deno.test("an ECU that boots is silent for its boot time, and answers no sooner than its response time", async () => {
   const clock = new TestClock();
   const ecu = new Ecu(ecuOptions({ bootTime: 400 }), { vin, timing: "realistic", clock });
   const on = ecu.powerOn();
@@ -292,8 +292,17 @@ Deno.test("an ECU that boots is silent for its boot time", async () => {
   assert.equal(ecu.state, "booting");
   await clock.advance(100);
   await on;
-  assert.equal(await ask(ecu, "3E 00"), "7E 00");
-  assert.equal(await ask(ecu, "11 01"), "51 01");
+  const answers: string[] = [];
+  const tell = (request: string) =>
+    ecu.handle(bytes(request), { tester: 1, addressing: "physical" }, (answer) => answers.push(text(answer)));
+  tell("3E 00");
+  await clock.advance(1);
+  assert.equal(answers.length, 0);
+  await clock.advance(1);
+  assert.deepEqual(answers, ["7E 00"]);
+  tell("11 01");
+  await clock.advance(2);
+  assert.deepEqual(answers, ["7E 00", "51 01"]);
   assert.equal(ecu.state, "booting");
   assert.equal(await ask(ecu, "3E 00"), "");
 });
