@@ -55,6 +55,14 @@ class GuardedStream extends Duplex {
     stream.on("close", () => this.destroy());
   }
 
+  /**
+   * Gives all that is there at once. The broker reads once for each 'readable' event, and a packet whose second piece was
+   * left behind would lie there until something else came.
+   */
+  override read(size?: number | null): unknown {
+    return super.read(size ?? (this.readableLength > 0 ? this.readableLength : undefined));
+  }
+
   override _read(): void {
     this.#stream.resume();
   }
