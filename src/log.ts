@@ -71,7 +71,8 @@ export function describeError(error: unknown): string {
   let at: unknown = error;
   for (let depth = 0; depth < 5 && at !== undefined && at !== null; depth++) {
     const text = at instanceof Error ? at.message || at.name : String(at);
-    if (!parts.includes(text)) parts.push(text);
+    // Many errors quote their cause already.
+    if (!parts.some((part) => part.includes(text))) parts.push(text);
     at = at instanceof Error ? at.cause : undefined;
   }
   return parts.join(": ");

@@ -1,6 +1,8 @@
 // Straight to an ECU of the bench, without the server: finds it in bench.yaml and opens the path.
 
 import { DoipConnection } from "../../hardware/doip/client.ts";
+import { routingActivationCodes } from "../../hardware/doip/constants.ts";
+import { RoutingActivationError } from "../../hardware/doip/errors.ts";
 import { UdsClient } from "../../hardware/uds/client.ts";
 import type { BenchConfig, BenchEcuType } from "../config/schema.ts";
 import { type PlacedGateway, placeGateways } from "./bench_description.ts";
@@ -41,13 +43,28 @@ export async function withEcu<T>(
   signal: AbortSignal,
   run: (client: UdsClient) => Promise<T>,
 ): Promise<T> {
-  const { hostname, port } = ecu.gateway;
-  await using connection = await DoipConnection.connect({
-    hostname,
-    port,
-    sourceAddress: bench.tester_address,
-    signal,
-  });
+  await using connection = await connect(ecu.gateway, bench.tester_address, signal);
   using client = new UdsClient(connection.transport(ecu.logicalAddress), { ecu: ecu.ecuId });
   return await run(client);
+}
+
+/** How many commands may go to one gateway at once: each takes a source address of its own. */
+const testers = 16;
+
+/** Connects as the first tester from `address` on that no other command is using. */
+async function connect(
+  gateway: PlacedGateway,
+  address: number,
+  signal: AbortSignal,
+): Promise<DoipConnection> {
+  const { hostname, port } = gateway;
+  for (let tester = 0;; tester++) {
+    try {
+      return await DoipConnection.connect({ hostname, port, sourceAddress: address + tester, signal });
+    } catch (error) {
+      const inUse = error instanceof RoutingActivationError &&
+        error.code === routingActivationCodes.sourceAddressInUse;
+      if (!inUse || tester === testers - 1) throw error;
+    }
+  }
 }

@@ -231,7 +231,7 @@ async function startVehicle(
     log,
     telemetry: config.bench.simulated ? simulatedSignals() : undefined,
     autoUpdate: vmg.auto_update,
-    bus: { sourceAddress: config.bench.tester_address },
+    bus: { sourceAddress: config.bench.vmg_address },
     link: {
       reconnectDelay: vmg.reconnect_min * 1000,
       maxReconnectDelay: vmg.reconnect_max * 1000,

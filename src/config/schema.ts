@@ -129,6 +129,7 @@ export const bench = z.strictObject({
     "must be an IPv4 network such as 127.0.10.0/24",
   ).refine((text) => id.ipAddress.safeParse(text.split("/")[0]).success, "must begin with an IPv4 address"),
   timing: z.enum(["realistic", "none"]),
+  vmg_address: address16,
   tester_address: address16,
   ecu_types: z.record(id.ecuType, ecuType),
   vehicles: z.array(vehicle).min(1).max(100),

@@ -45,6 +45,10 @@ export class ProblemError extends Error {
 /** The answer is not what the contract says. */
 export class AnswerError extends Error {
   override readonly name = "AnswerError";
+  /** @param status HTTP status, where it is what did not fit */
+  constructor(message: string, readonly status?: number, options?: ErrorOptions) {
+    super(message, options);
+  }
 }
 
 export class RestClient {
@@ -158,6 +162,7 @@ export class RestClient {
     }
     return new AnswerError(
       `${route.id}: expected status ${route.status}, got ${response.statusCode}: ${text.slice(0, 200)}`,
+      response.statusCode,
     );
   }
 }
@@ -186,6 +191,10 @@ function parseJson(route: Route, text: string): unknown {
   try {
     return JSON.parse(text);
   } catch (cause) {
-    throw new AnswerError(`${route.id}: expected JSON, got ${JSON.stringify(text.slice(0, 200))}`, { cause });
+    throw new AnswerError(
+      `${route.id}: expected JSON, got ${JSON.stringify(text.slice(0, 200))}`,
+      undefined,
+      { cause },
+    );
   }
 }

@@ -31,7 +31,7 @@ export const label = z.string().max(128, "must be at most 128 characters")
   // deno-lint-ignore no-control-regex -- control characters are what this refuses
   .regex(/^[^\u0000-\u001f\u007f]*$/, "must not contain control characters");
 
-/** Hardware version as the ECU gives it (F191), compared letter by letter. */
+/** Hardware version as the ECU gives it (F193, else F191), compared letter by letter. */
 export const hwVersion = label.min(1, "must not be empty");
 
 /** A software version to release: a semantic version (semver.org 2.0.0) such as `1.10.0`. */

@@ -35,7 +35,11 @@ async function vciOf(program: Program): Promise<VciReport> {
 
 Deno.test("Intel HEX, S-record and binary files go from the catalogue into the ECUs, byte for byte", async () => {
   await using folder = await temporaryFolder();
-  const program = new Program({ data: join(folder.path, "data"), network: "127.0.41.0/24" });
+  const program = new Program({
+    data: join(folder.path, "data"),
+    network: "127.0.41.0/24",
+    freshDatabase: true,
+  });
   const parts = {
     hex: [{ address: 0x0000_0000, bytes: sampleBytes(5000, 1) }, {
       address: 0x1000_1014,

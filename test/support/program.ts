@@ -1,6 +1,8 @@
 // Runs the program as a user would: `serve` in one process, commands in others.
 
 import assert from "node:assert/strict";
+import { join } from "node:path";
+import { prepareEmbedded } from "./embedded.ts";
 
 const repository = new URL("../../", import.meta.url);
 const decoder = new TextDecoder();
@@ -20,6 +22,8 @@ export interface ProgramOptions {
   settings?: string[];
   /** @default "none" */
   timing?: "none" | "realistic";
+  /** Lets the program make its database itself, which takes seconds. @default false: it finds one made before */
+  freshDatabase?: boolean;
   /** Further arguments of every command, e.g. `["--bench", "config/bench-100.yaml"]`. */
   more?: string[];
 }
@@ -52,7 +56,9 @@ export class Program {
 
   /** Starts `serve` and waits until its log says that it is ready. */
   async serve(args: string[] = [], ready = "OTA Server Running"): Promise<Serving> {
-    const serving = new Serving(this.#spawn(["serve", ...args]));
+    const database = join(this.options.data, "db");
+    if (!this.options.freshDatabase && !await exists(database)) await prepareEmbedded(database);
+    const serving = new Serving(this.#command(["serve", ...args]).spawn());
     try {
       await serving.logged(ready);
     } catch (error) {
@@ -76,19 +82,15 @@ export class Program {
     return JSON.parse(stdout.trim().split("\n").at(-1)!);
   }
 
-  #command(args: string[], stdin: "null" = "null"): Deno.Command {
+  #command(args: string[]): Deno.Command {
     return new Deno.Command(Deno.execPath(), {
       args: ["run", "--no-check", "-P=program", "src/main.ts", ...args, ...this.#common],
       cwd: repository,
       env: { NO_COLOR: "1" },
-      stdin,
+      stdin: "null",
       stdout: "piped",
       stderr: "piped",
     });
-  }
-
-  #spawn(args: string[]): Deno.ChildProcess {
-    return this.#command(args).spawn();
   }
 }
 
@@ -159,6 +161,16 @@ export class Serving implements AsyncDisposable {
         return false;
       });
     }
+  }
+}
+
+async function exists(path: string): Promise<boolean> {
+  try {
+    await Deno.stat(path);
+    return true;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
   }
 }
 

@@ -3,7 +3,7 @@
 
 import { statfs } from "node:fs/promises";
 import { join } from "node:path";
-import { ProblemError, type RestClient } from "../../contract/client.ts";
+import { AnswerError, ProblemError, type RestClient } from "../../contract/client.ts";
 import { routes } from "../../contract/routes.ts";
 import type { Logger } from "../../log.ts";
 import { DownloadError, explain } from "../errors.ts";
@@ -103,8 +103,10 @@ export async function downloadPackage(options: DownloadOptions): Promise<string>
 
 function mayTryAgain(error: unknown): boolean {
   if (error instanceof DownloadError) return false;
-  if (error instanceof ProblemError) return error.status >= 500 || later.has(error.status);
-  return true;
+  // A missing permission does not come by waiting.
+  if (error instanceof Deno.errors.NotCapable) return false;
+  const status = error instanceof ProblemError || error instanceof AnswerError ? error.status : undefined;
+  return status === undefined || status >= 500 || later.has(status);
 }
 
 /** Asks for what is missing and writes it. */
