@@ -1,6 +1,7 @@
 // The MQTT broker: aedes on our TLS streams. Each hook is an ordered list of named checks, with the clause of MQTT 3.1.1
 // where one says so.
 
+import type { EventEmitter } from "node:events";
 import { Aedes, type AuthenticateError, type Client, type PublishPacket, type Subscription } from "aedes";
 import { vehicleStatus } from "../../contract/mqtt.ts";
 import type { Logger } from "../../log.ts";
@@ -133,7 +134,9 @@ class Broker implements RunningBroker {
     aedes.on("clientError", (client, error) => this.#failed(client, error));
     aedes.on("connectionError", (client, error) => this.#failed(client, error));
     // The broker's own errors (of its queues) must not end the process.
-    aedes.on("error" as "closed", ((error: unknown) => this.#log.error(describeError(error))) as () => void);
+    // aedes leaves this event out of its types.
+    const emitter: EventEmitter = aedes;
+    emitter.on("error", (error: unknown) => this.#log.error(describeError(error)));
     this.#options.outbox.listen((vin) => this.#flush(vin));
     try {
       this.#listener = await listen({
