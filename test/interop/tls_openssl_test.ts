@@ -1,0 +1,306 @@
+// The engine against OpenSSL 3.5 (Node.js 24's), each as client and as server, on every profile with mutual TLS.
+
+import assert from "node:assert/strict";
+import { fileURLToPath } from "node:url";
+import type { EngineConnection } from "../../src/tls/engine/connection.ts";
+import { interopTest, type Peer } from "../support/peers.ts";
+import {
+  client,
+  makePki,
+  offer,
+  pki,
+  profiles,
+  schemeOf,
+  server,
+  type TestCredentials,
+} from "../tls/engine/support.ts";
+
+const install = "npx -y node@24 --version";
+
+/** Where npm keeps Node.js 24; a path that is not there when it cannot be had. */
+function node24(): string {
+  try {
+    const { success, stdout } = new Deno.Command("npx", {
+      args: ["-y", "node@24", "-p", "process.versions.openssl.startsWith('3.5') ? process.execPath : ''"],
+      stdin: "null",
+      stderr: "null",
+    }).outputSync();
+    const path = new TextDecoder().decode(stdout).trim();
+    if (success && path !== "") return path;
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+  return "node@24";
+}
+
+const openssl: Peer = { command: node24(), probe: ["--version"], install };
+
+/** OpenSSL's names for the groups are the registry's. */
+const pem = (label: string, der: Uint8Array) =>
+  `-----BEGIN ${label}-----\n${der.toBase64().replace(/.{64}/g, "$&\n")}\n-----END ${label}-----\n`;
+const certificates = (chain: Uint8Array[]) => chain.map((der) => pem("CERTIFICATE", der)).join("");
+const credentials = ({ certificateChain, privateKey }: TestCredentials) => ({
+  cert: certificates(certificateChain),
+  key: pem("PRIVATE KEY", privateKey),
+});
+
+/** What the peer says of itself, a line each. */
+interface Line {
+  name: string;
+  port?: number;
+  established?: { cipher: string; version: string; group?: string; reused: boolean };
+  peer?: string;
+  echoed?: string;
+  error?: string;
+}
+
+/** The peer's process. */
+class OpenSsl implements AsyncDisposable {
+  readonly #process = new Deno.Command(openssl.command, {
+    args: [fileURLToPath(new URL("./tls_openssl_peer.cjs", import.meta.url))],
+    stdin: "piped",
+    stdout: "piped",
+    stderr: "inherit",
+  }).spawn();
+  readonly #input = this.#process.stdin.getWriter();
+  readonly #lines: Line[] = [];
+  readonly #waiting = new Set<() => void>();
+  readonly #reading = this.#read();
+
+  async #read(): Promise<void> {
+    let text = "";
+    for await (const part of this.#process.stdout.pipeThrough(new TextDecoderStream())) {
+      text += part;
+      const lines = text.split("\n");
+      text = lines.pop() ?? "";
+      this.#lines.push(...lines.map((line): Line => JSON.parse(line)));
+      for (const wake of this.#waiting) wake();
+    }
+  }
+
+  async start(cases: object[]): Promise<void> {
+    await this.#input.write(new TextEncoder().encode(`${JSON.stringify(cases)}\n`));
+  }
+
+  /** The first line of that name for which `select` gives something. */
+  async expect<T>(name: string, select: (line: Line) => T | undefined): Promise<T> {
+    const deadline = AbortSignal.timeout(20_000);
+    while (true) {
+      for (const line of this.#lines) {
+        const found = line.name === name ? select(line) : undefined;
+        if (found !== undefined) return found;
+      }
+      const { promise, resolve, reject } = Promise.withResolvers<void>();
+      const late = () =>
+        reject(new Error(`${name}: no such line within 20 s: ${JSON.stringify(this.#lines.slice(-5))}`));
+      deadline.addEventListener("abort", late, { once: true });
+      this.#waiting.add(resolve);
+      try {
+        await promise;
+      } finally {
+        this.#waiting.delete(resolve);
+        deadline.removeEventListener("abort", late);
+      }
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#input.close();
+    await this.#process.status;
+    await this.#reading;
+  }
+}
+
+/** Moves bytes between an engine's end and a socket until `done`, or until the socket or the connection ends. */
+async function drive(end: EngineConnection, socket: Deno.TcpConn, done: () => boolean): Promise<void> {
+  const send = async () => {
+    for (let ciphertext = end.take(); ciphertext !== undefined; ciphertext = end.take()) {
+      for (let sent = 0; sent < ciphertext.length;) sent += await socket.write(ciphertext.subarray(sent));
+    }
+  };
+  const buffer = new Uint8Array(65_536);
+  await send();
+  while (!done() && end.failure === undefined) {
+    const length = await socket.read(buffer);
+    if (length === null) return end.endOfInput();
+    assert.equal(end.feed(buffer.subarray(0, length)), length);
+    await send();
+  }
+}
+
+const caseName = (id: number) => `profile ${id}`;
+
+interopTest("an OpenSSL 3.5 server accepts the engine on every profile, and both name the same group", [
+  openssl,
+], async () => {
+  await using peer = new OpenSsl();
+  await peer.start(
+    await Promise.all(profiles.map(async ({ id, groups, certificateAlgorithm }) => {
+      const { server: shown, trust } = await pki(certificateAlgorithm);
+      return { role: "server", name: caseName(id), groups, ...credentials(shown), ca: certificates(trust) };
+    })),
+  );
+  for (const { id, groups, certificateAlgorithm } of profiles) {
+    const name = caseName(id);
+    using socket = await Deno.connect({
+      hostname: "127.0.0.1",
+      port: await peer.expect(name, ({ port }) => port),
+    });
+    const near = (await client(id)).connect("localhost");
+    await drive(near, socket, () => near.established);
+    assert.equal(near.failure, undefined, name);
+    const negotiated = near.negotiated();
+    assert.equal(negotiated?.group, groups[0], name);
+    assert.equal(negotiated?.peerSignatureScheme, schemeOf[certificateAlgorithm], name);
+    assert.equal(negotiated?.ownSignatureScheme, schemeOf[certificateAlgorithm], name);
+
+    near.write(new TextEncoder().encode("from the engine"));
+    near.updateKeys();
+    near.write(new TextEncoder().encode(", twice"));
+    let text = "";
+    await drive(near, socket, () => {
+      text += new TextDecoder().decode(near.read());
+      return text.length >= "from the engine, twice".length;
+    });
+    assert.equal(text, "from the engine, twice");
+    const line = await peer.expect(name, (line) => line.established === undefined ? undefined : line);
+    assert.equal(line.peer, "client");
+    assert.equal(line.established?.version, "TLSv1.3");
+    assert.equal(line.established?.cipher, negotiated?.cipherSuite);
+    near.free();
+  }
+});
+
+interopTest(
+  "an OpenSSL 3.5 client is accepted by the engine on every profile, and resumes",
+  [openssl],
+  async () => {
+    await using peer = new OpenSsl();
+    for (const { id, groups, certificateAlgorithm } of profiles) {
+      const name = caseName(id);
+      const { client: shown, trust } = await pki(certificateAlgorithm);
+      using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+      await peer.start([{
+        role: "client",
+        name,
+        groups,
+        ...credentials(shown),
+        ca: certificates(trust),
+        port: listener.addr.port,
+        resume: true,
+      }]);
+      const engineServer = await server(id);
+      for (const resumed of [false, true]) {
+        using socket = await listener.accept();
+        const far = engineServer.accept();
+        let text = "";
+        await drive(far, socket, () => {
+          const data = far.read();
+          if (data !== undefined) far.write(data);
+          text += new TextDecoder().decode(data);
+          return text.length >= "from OpenSSL".length;
+        });
+        await drive(far, socket, () => far.peerClosed);
+        assert.equal(far.failure, undefined, `${name}: ${far.failure?.message}`);
+        const negotiated = far.negotiated();
+        assert.equal(negotiated?.group, groups[0], name);
+        assert.equal(negotiated?.resumed, resumed, name);
+        assert.equal(
+          negotiated?.peerSignatureScheme,
+          resumed ? undefined : schemeOf[certificateAlgorithm],
+          name,
+        );
+        assert.deepEqual(negotiated?.peerCertificates[0], shown.certificateChain[0], name);
+        far.closeNotify();
+        await drive(far, socket, () => true);
+        far.free();
+        assert.equal(
+          await peer.expect(name, ({ established }) => established?.reused === resumed || undefined),
+          true,
+        );
+      }
+      assert.equal(await peer.expect(name, ({ echoed }) => echoed), "from OpenSSL");
+    }
+  },
+);
+
+interopTest(
+  "an OpenSSL 3.5 client that must be refused is, with the alert that says why",
+  [openssl],
+  async () => {
+    const { client: good, trust } = await pki("ECDSA P-256");
+    const foreign = await makePki("ECDSA P-256", "Foreign CA");
+    const common = {
+      role: "client",
+      groups: ["X25519MLKEM768"],
+      ca: certificates(trust),
+      ...credentials(good),
+    };
+    const cases = [
+      {
+        name: "classical groups",
+        differs: { groups: ["X25519", "prime256v1"] },
+        error: "NoCommonGroup",
+        code: /HANDSHAKE_FAILURE/,
+      },
+      {
+        name: "TLS 1.2",
+        differs: { maxVersion: "TLSv1.2" },
+        error: "ProtocolVersion",
+        code: /PROTOCOL_VERSION/,
+      },
+      {
+        name: "no certificate",
+        differs: { noCertificate: true },
+        error: "CertificateRequired",
+        code: /CERTIFICATE_REQUIRED/,
+      },
+      {
+        name: "foreign certificate",
+        differs: credentials(foreign.client),
+        error: "UnknownIssuer",
+        code: /UNKNOWN_CA/,
+      },
+    ];
+    await using peer = new OpenSsl();
+    const engineServer = await server(2);
+    for (const { name, differs, error, code } of cases) {
+      using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+      await peer.start([{ ...common, name, ...differs, port: listener.addr.port }]);
+      using socket = await listener.accept();
+      const far = engineServer.accept();
+      await drive(far, socket, () => false);
+      assert.equal(far.failure?.name, error, name);
+      assert.match(await peer.expect(name, (line) => line.error), code);
+      far.free();
+    }
+  },
+);
+
+interopTest("certificates with keys as OpenSSL writes them (seed and expanded key) serve the engine", [
+  openssl,
+], async () => {
+  const { authority, trust } = await pki("ML-DSA-65");
+  assert.ok(authority);
+  const { certificateChain, privateKey } = (await pki("ML-DSA-65")).server;
+  const script = `
+    const { createPrivateKey } = require("node:crypto");
+    const key = createPrivateKey({ key: Buffer.from(process.argv[1], "base64"), format: "der", type: "pkcs8" });
+    process.stdout.write(key.export({ format: "der", type: "pkcs8" }).toString("base64"));`;
+  const { success, stdout } = await new Deno.Command(openssl.command, {
+    args: ["-e", script, privateKey.toBase64()],
+  }).output();
+  assert.equal(success, true);
+  const rewritten = Uint8Array.fromBase64(new TextDecoder().decode(stdout));
+  const engineServer = await server(8, {
+    offers: [offer(profiles[8], { certificateChain, privateKey: rewritten })],
+    trust,
+  });
+  const near = (await client(8)).connect("localhost");
+  const far = engineServer.accept();
+  for (let round = 0; round < 4; round++) {
+    far.feed(near.take() ?? new Uint8Array());
+    near.feed(far.take() ?? new Uint8Array());
+  }
+  assert.equal(near.established && far.established, true);
+});
