@@ -162,7 +162,6 @@ async function serverOptions(config: Config, folders: DataFolders, log: Logger) 
       maxFirmware: server.https.max_firmware,
       headerTimeout: server.https.header_timeout * 1000,
       idleTimeout: server.https.idle_timeout * 1000,
-      bodyTimeout: server.https.idle_timeout * 1000,
       maxConnections: server.https.max_connections,
     },
     mqtt: {

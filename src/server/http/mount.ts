@@ -100,6 +100,9 @@ export function mounter(app: App, options: MountOptions): Mount {
       const { incoming, outgoing } = context.env;
       const began = performance.now();
       const leave = state.enter("PROCESSING");
+      // Who follows an update asks twice a second: what only reads a document is told to those who debug.
+      const reads = route.method === "GET" && route.answer !== undefined;
+      const tell = reads ? log.debug : log.info;
       outgoing.once("close", () => {
         leave();
         const labels = {
@@ -110,11 +113,13 @@ export function mounter(app: App, options: MountOptions): Mount {
         metrics.requests.inc(labels);
         metrics.requestSeconds.observe({ route: route.id }, (performance.now() - began) / 1000);
         const took = `${(performance.now() - began).toFixed(1)} ms`;
-        if (outgoing.writableFinished) log.info("Response sent", { status: outgoing.statusCode, took });
-        else log.info("The client went away", { status: outgoing.statusCode, took });
+        tell(outgoing.writableFinished ? "Response sent" : "The client went away", {
+          status: outgoing.statusCode,
+          took,
+        });
       });
       const caller = options.callerOf(incoming);
-      log.info(`${context.req.raw.method} ${context.req.path}`, { caller: caller.name });
+      tell(`${context.req.raw.method} ${context.req.path}`, { caller: caller.name });
       try {
         const call = await check(route, names, context, caller);
         // check() has held every part against the route's own schemas; the checker cannot follow that from R to here.
