@@ -3,7 +3,7 @@
 //
 // A case: { role: "server" | "client", name, groups, cert, key, ca, port?, maxVersion?, noCertificate? }. A server sends back
 // what it gets; a client sends "from OpenSSL" and waits for it to come back. Lines: { name, port } when a server listens,
-// { name, established: { cipher, group } } and { name, echoed } or { name, error } as they come.
+// { name, established: { cipher, version, reused } } and { name, echoed } or { name, error } as they come.
 
 "use strict";
 const tls = require("node:tls");
@@ -21,7 +21,6 @@ const options = ({ groups, cert, key, ca, maxVersion, noCertificate }) => ({
 const established = (socket) => ({
   cipher: socket.getCipher().standardName,
   version: socket.getProtocol(),
-  group: socket.getEphemeralKeyInfo()?.name,
   reused: socket.isSessionReused(),
 });
 

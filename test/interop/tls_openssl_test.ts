@@ -6,6 +6,8 @@ import type { EngineConnection } from "../../src/tls/engine/connection.ts";
 import { interopTest, type Peer } from "../support/peers.ts";
 import {
   client,
+  groupNumbers,
+  groupOnWire,
   makePki,
   offer,
   pki,
@@ -35,7 +37,6 @@ function node24(): string {
 
 const openssl: Peer = { command: node24(), probe: ["--version"], install };
 
-/** OpenSSL's names for the groups are the registry's. */
 const pem = (label: string, der: Uint8Array) =>
   `-----BEGIN ${label}-----\n${der.toBase64().replace(/.{64}/g, "$&\n")}\n-----END ${label}-----\n`;
 const certificates = (chain: Uint8Array[]) => chain.map((der) => pem("CERTIFICATE", der)).join("");
@@ -48,7 +49,7 @@ const credentials = ({ certificateChain, privateKey }: TestCredentials) => ({
 interface Line {
   name: string;
   port?: number;
-  established?: { cipher: string; version: string; group?: string; reused: boolean };
+  established?: { cipher: string; version: string; reused: boolean };
   peer?: string;
   echoed?: string;
   error?: string;
@@ -111,10 +112,22 @@ class OpenSsl implements AsyncDisposable {
   }
 }
 
+/** What crossed the wire, as the engine's end saw it. */
+interface Wire {
+  sent: Uint8Array[];
+  received: Uint8Array[];
+}
+
 /** Moves bytes between an engine's end and a socket until `done`, or until the socket or the connection ends. */
-async function drive(end: EngineConnection, socket: Deno.TcpConn, done: () => boolean): Promise<void> {
+async function drive(
+  end: EngineConnection,
+  socket: Deno.TcpConn,
+  done: () => boolean,
+  wire: Wire = { sent: [], received: [] },
+): Promise<void> {
   const send = async () => {
     for (let ciphertext = end.take(); ciphertext !== undefined; ciphertext = end.take()) {
+      wire.sent.push(ciphertext);
       for (let sent = 0; sent < ciphertext.length;) sent += await socket.write(ciphertext.subarray(sent));
     }
   };
@@ -123,6 +136,7 @@ async function drive(end: EngineConnection, socket: Deno.TcpConn, done: () => bo
   while (!done() && end.failure === undefined) {
     const length = await socket.read(buffer);
     if (length === null) return end.endOfInput();
+    wire.received.push(buffer.slice(0, length));
     assert.equal(end.feed(buffer.subarray(0, length)), length);
     await send();
   }
@@ -130,46 +144,52 @@ async function drive(end: EngineConnection, socket: Deno.TcpConn, done: () => bo
 
 const caseName = (id: number) => `profile ${id}`;
 
-interopTest("an OpenSSL 3.5 server accepts the engine on every profile, and both name the same group", [
-  openssl,
-], async () => {
-  await using peer = new OpenSsl();
-  await peer.start(
-    await Promise.all(profiles.map(async ({ id, groups, certificateAlgorithm }) => {
-      const { server: shown, trust } = await pki(certificateAlgorithm);
-      return { role: "server", name: caseName(id), groups, ...credentials(shown), ca: certificates(trust) };
-    })),
-  );
-  for (const { id, groups, certificateAlgorithm } of profiles) {
-    const name = caseName(id);
-    using socket = await Deno.connect({
-      hostname: "127.0.0.1",
-      port: await peer.expect(name, ({ port }) => port),
-    });
-    const near = (await client(id)).connect("localhost");
-    await drive(near, socket, () => near.established);
-    assert.equal(near.failure, undefined, name);
-    const negotiated = near.negotiated();
-    assert.equal(negotiated?.group, groups[0], name);
-    assert.equal(negotiated?.peerSignatureScheme, schemeOf[certificateAlgorithm], name);
-    assert.equal(negotiated?.ownSignatureScheme, schemeOf[certificateAlgorithm], name);
+interopTest(
+  "an OpenSSL 3.5 server accepts the engine on every profile, and its ServerHello has the group that the engine reports",
+  [
+    openssl,
+  ],
+  async () => {
+    await using peer = new OpenSsl();
+    await peer.start(
+      await Promise.all(profiles.map(async ({ id, groups, certificateAlgorithm }) => {
+        const { server: shown, trust } = await pki(certificateAlgorithm);
+        return { role: "server", name: caseName(id), groups, ...credentials(shown), ca: certificates(trust) };
+      })),
+    );
+    for (const { id, groups, certificateAlgorithm } of profiles) {
+      const name = caseName(id);
+      using socket = await Deno.connect({
+        hostname: "127.0.0.1",
+        port: await peer.expect(name, ({ port }) => port),
+      });
+      const near = (await client(id)).connect("localhost");
+      const wire: Wire = { sent: [], received: [] };
+      await drive(near, socket, () => near.established, wire);
+      assert.equal(near.failure, undefined, name);
+      const negotiated = near.negotiated();
+      assert.equal(negotiated?.group, groups[0], name);
+      assert.equal(groupOnWire(wire.received[0]), groupNumbers[groups[0]], name);
+      assert.equal(negotiated?.peerSignatureScheme, schemeOf[certificateAlgorithm], name);
+      assert.equal(negotiated?.ownSignatureScheme, schemeOf[certificateAlgorithm], name);
 
-    near.write(new TextEncoder().encode("from the engine"));
-    near.updateKeys();
-    near.write(new TextEncoder().encode(", twice"));
-    let text = "";
-    await drive(near, socket, () => {
-      text += new TextDecoder().decode(near.read());
-      return text.length >= "from the engine, twice".length;
-    });
-    assert.equal(text, "from the engine, twice");
-    const line = await peer.expect(name, (line) => line.established === undefined ? undefined : line);
-    assert.equal(line.peer, "client");
-    assert.equal(line.established?.version, "TLSv1.3");
-    assert.equal(line.established?.cipher, negotiated?.cipherSuite);
-    near.free();
-  }
-});
+      near.write(new TextEncoder().encode("from the engine"));
+      near.updateKeys();
+      near.write(new TextEncoder().encode(", twice"));
+      let text = "";
+      await drive(near, socket, () => {
+        text += new TextDecoder().decode(near.read());
+        return text.length >= "from the engine, twice".length;
+      });
+      assert.equal(text, "from the engine, twice");
+      const line = await peer.expect(name, (line) => line.established === undefined ? undefined : line);
+      assert.equal(line.peer, "client");
+      assert.equal(line.established?.version, "TLSv1.3");
+      assert.equal(line.established?.cipher, negotiated?.cipherSuite);
+      near.free();
+    }
+  },
+);
 
 interopTest(
   "an OpenSSL 3.5 client is accepted by the engine on every profile, and resumes",
@@ -193,17 +213,19 @@ interopTest(
       for (const resumed of [false, true]) {
         using socket = await listener.accept();
         const far = engineServer.accept();
+        const wire: Wire = { sent: [], received: [] };
         let text = "";
         await drive(far, socket, () => {
           const data = far.read();
           if (data !== undefined) far.write(data);
           text += new TextDecoder().decode(data);
           return text.length >= "from OpenSSL".length;
-        });
+        }, wire);
         await drive(far, socket, () => far.peerClosed);
         assert.equal(far.failure, undefined, `${name}: ${far.failure?.message}`);
         const negotiated = far.negotiated();
         assert.equal(negotiated?.group, groups[0], name);
+        assert.equal(groupOnWire(wire.sent[0]), groupNumbers[groups[0]], name);
         assert.equal(negotiated?.resumed, resumed, name);
         assert.equal(
           negotiated?.peerSignatureScheme,
@@ -280,9 +302,7 @@ interopTest(
 interopTest("certificates with keys as OpenSSL writes them (seed and expanded key) serve the engine", [
   openssl,
 ], async () => {
-  const { authority, trust } = await pki("ML-DSA-65");
-  assert.ok(authority);
-  const { certificateChain, privateKey } = (await pki("ML-DSA-65")).server;
+  const { trust, server: { certificateChain, privateKey } } = await pki("ML-DSA-65");
   const script = `
     const { createPrivateKey } = require("node:crypto");
     const key = createPrivateKey({ key: Buffer.from(process.argv[1], "base64"), format: "der", type: "pkcs8" });

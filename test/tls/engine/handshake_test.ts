@@ -2,11 +2,31 @@
 
 import assert from "node:assert/strict";
 import { EngineServer } from "../../../src/tls/engine/endpoint.ts";
-import { client, handshake, offer, pki, profiles, readAll, schemeOf, server, settle } from "./support.ts";
+import {
+  client,
+  deliver,
+  groupNumbers,
+  groupOnWire,
+  handshake,
+  offer,
+  pki,
+  profiles,
+  readAll,
+  schemeOf,
+  server,
+  settle,
+} from "./support.ts";
 
 for (const profile of profiles) {
   Deno.test(`profile ${profile.id} (${profile.groups[0]}, ${profile.certificateAlgorithm}) is what the handshake reports`, async () => {
-    const { near, far } = handshake(await client(profile.id), await server(profile.id));
+    const near = (await client(profile.id)).connect("localhost");
+    const far = (await server(profile.id)).accept();
+    deliver(near, far);
+    deliver(far, near, (flight) => {
+      assert.equal(groupOnWire(flight), groupNumbers[profile.groups[0]]);
+      return flight;
+    });
+    settle(near, far);
     const { client: shownByClient, server: shownByServer } = await pki(profile.certificateAlgorithm);
     const scheme = schemeOf[profile.certificateAlgorithm];
     for (const [end, peerCertificate] of [[near, shownByServer], [far, shownByClient]] as const) {

@@ -140,3 +140,30 @@ export function readAll(connection: EngineConnection): Uint8Array {
   for (let part = connection.read(); part !== undefined; part = connection.read()) parts.push(part);
   return Uint8Array.from(parts.flatMap((part) => [...part]));
 }
+
+/**
+ * The group of the key share in a ServerHello, read from the bytes on the wire (RFC 8446 sections 4.1.3 and 4.2.8): what the
+ * handshake agreed on, whatever either end says.
+ */
+export function groupOnWire(serverFlight: Uint8Array): number {
+  const view = new DataView(serverFlight.buffer, serverFlight.byteOffset, serverFlight.byteLength);
+  // Record header 5, message header 4, version 2, random 32, session id, suite 2, compression 1.
+  let offset = 5 + 4 + 2 + 32;
+  offset += 1 + view.getUint8(offset) + 2 + 1;
+  const end = offset + 2 + view.getUint16(offset);
+  for (offset += 2; offset < end; offset += 4 + view.getUint16(offset + 2)) {
+    if (view.getUint16(offset) === 51) return view.getUint16(offset + 4);
+  }
+  throw new Error("the ServerHello carries no key share");
+}
+
+/** Numbers of the groups in the IANA registry. */
+export const groupNumbers: Readonly<Record<string, number>> = {
+  X25519: 0x001d,
+  X25519MLKEM768: 0x11ec,
+  SecP256r1MLKEM768: 0x11eb,
+  SecP384r1MLKEM1024: 0x11ed,
+  MLKEM512: 0x0200,
+  MLKEM768: 0x0201,
+  MLKEM1024: 0x0202,
+};
