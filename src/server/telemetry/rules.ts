@@ -97,7 +97,7 @@ export function examine(
   const count = (before?.count ?? 0) + 1;
   const distance = value - (before?.mean ?? 0);
   const mean = (before?.mean ?? 0) + distance / count;
-  const newest = !before || timestamp.getTime() >= before.lastTimestamp.getTime();
+  const newest = !before || timestamp.getTime() > before.lastTimestamp.getTime();
   return {
     anomalies,
     state: {
