@@ -1,10 +1,20 @@
 // What must be refused, each with its own error and alert, at the end that refuses and at the other.
 
+import "reflect-metadata";
+import {
+  BasicConstraintsExtension,
+  ExtendedKeyUsage,
+  ExtendedKeyUsageExtension,
+  type Extension,
+  KeyUsageFlags,
+  KeyUsagesExtension,
+  X509CertificateGenerator,
+} from "@peculiar/x509";
 import assert from "node:assert/strict";
 import type { TlsError } from "../../../src/tls/errors.ts";
 import type { EngineConnection } from "../../../src/tls/engine/connection.ts";
 import { EngineClient, EngineServer } from "../../../src/tls/engine/endpoint.ts";
-import type { LeafRequest } from "../../../src/pqc/certificates.ts";
+import { generateKeyPair, type LeafRequest } from "../../../src/pqc/certificates.ts";
 import {
   client,
   deliver,
@@ -95,6 +105,82 @@ Deno.test("a vehicle's certificate shown as the server's is refused, and the oth
   assertRefused(one.near, one.far, expected);
   const other = handshake(await clientWith(ofServer), await server(2));
   assertRefused(other.far, other.near, expected);
+});
+
+/** A certificate of the authority, for the client, with these extensions and no others. */
+async function clientWithExtensions(extensions: Extension[]): Promise<TestCredentials> {
+  const { authority } = await pki("ECDSA P-256");
+  const keys = await generateKeyPair();
+  const certificate = await X509CertificateGenerator.create({
+    serialNumber: "01",
+    subject: "CN=client",
+    issuer: authority.certificate.subject,
+    notBefore: new Date(Date.now() - 60_000),
+    notAfter: new Date(Date.now() + 60_000),
+    publicKey: keys.publicKey,
+    signingKey: authority.privateKey,
+    signingAlgorithm: { name: "ECDSA", hash: "SHA-256" },
+    extensions,
+  });
+  return {
+    certificateChain: [new Uint8Array(certificate.rawData)],
+    privateKey: new Uint8Array(await crypto.subtle.exportKey("pkcs8", keys.privateKey)),
+  };
+}
+
+Deno.test("a certificate whose key usage does not allow signing is refused; without key usage it is good", async () => {
+  const purpose = new ExtendedKeyUsageExtension([ExtendedKeyUsage.clientAuth]);
+  const keyAgreement = await clientWithExtensions([
+    purpose,
+    new KeyUsagesExtension(KeyUsageFlags.keyAgreement, true),
+  ]);
+  const refused = handshake(await clientWith(keyAgreement), await server(2));
+  assertRefused(refused.far, refused.near, { error: "WrongKeyUsage", alert: "unsupported_certificate" });
+  const accepted = handshake(await clientWith(await clientWithExtensions([purpose])), await server(2));
+  assert.equal(accepted.far.established, true);
+});
+
+Deno.test("an issuer whose key usage does not allow it to certify is none", async () => {
+  const { authority } = await pki("ECDSA P-256");
+  const chain = async (usage: KeyUsageFlags) => {
+    const keys = await generateKeyPair();
+    const intermediate = await X509CertificateGenerator.create({
+      serialNumber: "02",
+      subject: "CN=Intermediate",
+      issuer: authority.certificate.subject,
+      notBefore: new Date(Date.now() - 60_000),
+      notAfter: new Date(Date.now() + 60_000),
+      publicKey: keys.publicKey,
+      signingKey: root.privateKey,
+      signingAlgorithm: { name: "ECDSA", hash: "SHA-256" },
+      extensions: [new BasicConstraintsExtension(true, 0, true), new KeyUsagesExtension(usage, true)],
+    });
+    const leaf = await issue({ certificate: intermediate, privateKey: keys.privateKey }, {
+      purpose: "client",
+    });
+    return { ...leaf, certificateChain: [...leaf.certificateChain, new Uint8Array(intermediate.rawData)] };
+  };
+  // The shared authority may have no issuers below it: one that may.
+  const root = await generateKeyPair();
+  const certificate = await X509CertificateGenerator.createSelfSigned({
+    serialNumber: "03",
+    name: authority.certificate.subject,
+    notBefore: new Date(Date.now() - 60_000),
+    notAfter: new Date(Date.now() + 60_000),
+    keys: root,
+    signingAlgorithm: { name: "ECDSA", hash: "SHA-256" },
+    extensions: [
+      new BasicConstraintsExtension(true, 1, true),
+      new KeyUsagesExtension(KeyUsageFlags.keyCertSign, true),
+    ],
+  });
+  const { trust } = await pki("ECDSA P-256");
+  const engineServer = await server(2, { trust: [...trust, new Uint8Array(certificate.rawData)] });
+  const good = handshake(await clientWith(await chain(KeyUsageFlags.keyCertSign)), engineServer);
+  assert.equal(good.far.failure, undefined);
+  assert.equal(good.far.established, true);
+  const bad = handshake(await clientWith(await chain(KeyUsageFlags.digitalSignature)), engineServer);
+  assertRefused(bad.far, bad.near, { error: "UnknownIssuer", alert: "unknown_ca" });
 });
 
 Deno.test("a certificate for another name is refused", async () => {
