@@ -6,8 +6,8 @@ import { loadConfig } from "../config/load.ts";
 import type { Config } from "../config/schema.ts";
 import { RestClient } from "../contract/client.ts";
 import { createLogger, type Logger } from "../log.ts";
-import { loadCredentials } from "../pqc/pki_directory.ts";
 import { httpsAgent } from "../tls/https_agent.ts";
+import { clientCredentials, clientProfile } from "./tls.ts";
 
 export interface CommonOptions {
   config?: string;
@@ -107,15 +107,19 @@ export async function asOperator<T>(
   run: (client: RestClient, config: Config) => Promise<T>,
 ): Promise<T> {
   const config = await configOf(options);
-  const { certificateChain, privateKey, trust } = await loadCredentials(
+  const profile = clientProfile(config);
+  const { certificateChain, privateKey, trust } = await clientCredentials(
     foldersOf(options.data).pki,
-    `operator-${options.operator}`,
+    `operator ${options.operator}`,
+    profile,
   );
   const target = options.server === undefined
     ? localTarget(config.server.https.hostname, config.server.https.port)
     : undefined;
   const agent = httpsAgent({
     credentials: { certificateChain, privateKey },
+    profile,
+    engine: config.tls.engine,
     trust,
     serverName: target?.serverName,
     // An upload or a package may keep the server busy before it answers.

@@ -1,15 +1,18 @@
 // `zonebench pki`: the certificate authority of a bench and what it issues.
 
-import { Command } from "commander";
+import { Command, InvalidArgumentError, Option } from "commander";
 import {
   initAuthority,
   issueOperator,
+  type IssueOptions,
   type IssueResult,
   issueServer,
   issueVehicle,
 } from "../pqc/authority.ts";
+import { type Profile, profileById } from "../pqc/profiles.ts";
 import { showCertificates } from "../pqc/pki_directory.ts";
 import { type CommonOptions, configOf, foldersOf, makeCommand, withJson } from "./common.ts";
+import { clientProfile, serverProfiles } from "./tls.ts";
 import { examples, print, printJson, printTable } from "./output.ts";
 
 export function pkiCommand(): Command {
@@ -19,19 +22,29 @@ export function pkiCommand(): Command {
     "zonebench pki init",
     "zonebench pki issue vehicle KMHZB00BENCH00001",
     "zonebench pki issue operator alice",
+    "zonebench pki issue operator alice --profile 12",
     "zonebench pki show",
   ]);
 }
 
 function init(): Command {
-  return makeCommand("init", "makes the authority, the package signing key and the server's certificate")
+  return makeCommand(
+    "init",
+    "makes the authority, the package signing key and the server's certificates, for server.tls.profiles",
+  )
     .action(async (options: CommonOptions) => {
       const config = await configOf(options);
       const directory = foldersOf(options.data).pki;
-      const { created } = await initAuthority({ directory });
-      const server = await issueServer({ directory, names: config.server.names });
+      const algorithms = new Set(serverProfiles(config).map((profile) => profile.certificateAlgorithm));
+      const { certificateAlgorithm } = clientProfile(config);
+      const { created } = await initAuthority({
+        directory,
+        algorithms: [...algorithms, certificateAlgorithm],
+      });
       print(created ? `Authority made in ${directory}` : `Authority in ${directory} kept as it is`);
-      tell(server);
+      for (const algorithm of algorithms) {
+        tell(await issueServer({ directory, names: config.server.names, algorithm }));
+      }
     });
 }
 
@@ -41,20 +54,33 @@ function issue(): Command {
     kind: string,
     argument: string,
     what: string,
-    run: (name: string, directory: string, force: boolean) => Promise<IssueResult>,
+    run: (name: string, options: IssueOptions) => Promise<IssueResult>,
   ) =>
     makeCommand(kind, what)
       .argument(argument)
       .option("--force", "issue anew even when the present one is good")
-      .action(async (name: string, options: CommonOptions & { force?: boolean }) => {
-        tell(await run(name, foldersOf(options.data).pki, options.force ?? false));
+      .addOption(
+        new Option(
+          "--profile <id>",
+          "PQC profile that it is for: its certificate algorithm (default: vmg.tls.profile, else the server's first)",
+        ).argParser(profileId),
+      )
+      .action(async (name: string, options: CommonOptions & { force?: boolean; profile?: Profile }) => {
+        const { certificateAlgorithm } = options.profile ?? clientProfile(await configOf(options));
+        tell(
+          await run(name, {
+            directory: foldersOf(options.data).pki,
+            algorithm: certificateAlgorithm,
+            force: options.force ?? false,
+          }),
+        );
       });
   command.addCommand(
     leaf(
       "vehicle",
       "<VIN>",
       "for a vehicle: it may reach its own routes and topics",
-      (vin, directory, force) => issueVehicle(vin, { directory, force }),
+      issueVehicle,
     ),
   );
   command.addCommand(
@@ -62,10 +88,20 @@ function issue(): Command {
       "operator",
       "<NAME>",
       "for an operator: a person or a test that drives the bench",
-      (name, directory, force) => issueOperator(name, { directory, force }),
+      issueOperator,
     ),
   );
   return command;
+}
+
+/** Parser for `--profile`. */
+function profileId(text: string): Profile {
+  try {
+    return profileById(/^\d+$/.test(text) ? Number(text) : NaN);
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    throw new InvalidArgumentError("expected the number of a profile, 0 to 12");
+  }
 }
 
 function tell(result: IssueResult): void {

@@ -8,7 +8,7 @@ import type { Config } from "../config/schema.ts";
 import { describeError, type Logger } from "../log.ts";
 import { initAuthority, issueOperator, issueServer, issueVehicle } from "../pqc/authority.ts";
 import { CredentialsMissing } from "../pqc/errors.ts";
-import { loadCredentials } from "../pqc/pki_directory.ts";
+import type { Profile } from "../pqc/profiles.ts";
 import { importSigningKey, importVerifyKey } from "../pqc/signature.ts";
 import { type RunningServer, startServer } from "../server/mod.ts";
 import { type HttpsTarget, type RunningVmg, startVmg } from "../vmg/mod.ts";
@@ -24,6 +24,7 @@ import {
   makeCommand,
 } from "./common.ts";
 import { CommandFailed, examples, UsageError } from "./output.ts";
+import { clientCredentials, clientProfile, serverOffers, serverProfiles } from "./tls.ts";
 import { simulatedSignals } from "./simulated_signals.ts";
 
 const parts = ["server", "vmg", "bench"] as const;
@@ -53,6 +54,7 @@ export function serveCommand(): Command {
     "zonebench serve",
     "zonebench serve --bench config/bench-100.yaml",
     "zonebench serve --only server --set database.url=postgres://user:password@localhost/zonebench",
+    "zonebench serve --set server.tls.profiles=[12]",
     "zonebench serve --set bench.timing=none --set server.https.port=9443",
   ]);
 }
@@ -130,18 +132,21 @@ async function makeDataFolder(directory: string): Promise<void> {
 /** Makes the authority and what the bench needs of it, as far as it is not there. */
 async function preparePki(config: Config, folders: DataFolders, log: Logger): Promise<void> {
   const directory = folders.pki;
-  const { created } = await initAuthority({ directory });
+  const algorithms = new Set(serverProfiles(config).map((profile) => profile.certificateAlgorithm));
+  const { certificateAlgorithm: algorithm } = clientProfile(config);
+  const { created } = await initAuthority({ directory, algorithms: [...algorithms, algorithm] });
   if (created) log.info(`Certificate authority made in ${directory}`);
-  const issued = [
-    await issueServer({ directory, names: config.server.names }),
-    await issueOperator("bench", { directory }),
-  ];
-  for (const { vin } of config.bench.vehicles) issued.push(await issueVehicle(vin, { directory }));
+  const issued = [];
+  for (const of of algorithms) {
+    issued.push(await issueServer({ directory, names: config.server.names, algorithm: of }));
+  }
+  issued.push(await issueOperator("bench", { directory, algorithm }));
+  for (const { vin } of config.bench.vehicles) issued.push(await issueVehicle(vin, { directory, algorithm }));
   for (const it of issued) if (it.issued) log.info(`Certificate issued: ${it.certificateFile}`);
 }
 
 async function serverOptions(config: Config, folders: DataFolders, log: Logger) {
-  const { certificateChain, privateKey, trust } = await loadCredentials(folders.pki, "server");
+  const { offers, trust } = await serverOffers(folders.pki, serverProfiles(config));
   const keyFile = join(folders.pki, "signing.key");
   const { server, retention } = config;
   return {
@@ -150,11 +155,11 @@ async function serverOptions(config: Config, folders: DataFolders, log: Logger) 
       url: config.database.url === "" ? undefined : config.database.url,
       maxConnections: config.database.max_connections,
     },
-    credentials: { certificateChain, privateKey },
+    offers,
+    tlsEngine: config.tls.engine,
     trust,
     handshakeTimeout: server.tls.handshake_timeout * 1000,
     signingKey: await importSigningKey(await Deno.readTextFile(keyFile)),
-    profiles: server.tls.profiles,
     https: {
       hostname: server.https.hostname,
       port: server.https.port,
@@ -216,12 +221,15 @@ async function startVehicle(
   server: RunningServer | undefined,
 ): Promise<RunningVmg> {
   const { vmg } = config;
-  const { certificateChain, privateKey, trust } = await vehicleCredentials(folders.pki, vin);
+  const profile = clientProfile(config);
+  const { certificateChain, privateKey, trust } = await vehicleCredentials(folders.pki, vin, profile);
   const key = await importVerifyKey(await Deno.readTextFile(join(folders.pki, "signing.pub")));
   return await startVmg({
     vehicle: vehicleOf(config.bench, vin),
     directory: join(folders.vmg, vin),
     credentials: { certificateChain, privateKey },
+    profile,
+    tlsEngine: config.tls.engine,
     trust,
     packageKeys: [key],
     pool,
@@ -243,13 +251,13 @@ async function startVehicle(
   });
 }
 
-async function vehicleCredentials(directory: string, vin: string) {
+async function vehicleCredentials(directory: string, vin: string, profile: Profile) {
   try {
-    return await loadCredentials(directory, `vehicle-${vin}`);
+    return await clientCredentials(directory, `vehicle ${vin}`, profile);
   } catch (cause) {
     if (!(cause instanceof CredentialsMissing)) throw cause;
     throw new CommandFailed(
-      `${cause.message}; issue it where the server runs (zonebench pki issue vehicle ${vin}) and copy ` +
+      `${cause.message}; issue it where the server runs (zonebench pki issue vehicle ${vin} --profile ${profile.id}) and copy ` +
         `vehicle-${vin}.crt, vehicle-${vin}.key, ca.crt and signing.pub to ${directory}`,
       { cause },
     );

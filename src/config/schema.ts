@@ -33,6 +33,9 @@ const rule = z.strictObject({
   "must have min, max, max_rate or max_deviation",
 );
 
+/** A PQC profile. */
+const profileId = z.int().min(0).max(12);
+
 export const server = z.strictObject({
   names: z.array(hostname).max(100),
   https: z.strictObject({
@@ -47,7 +50,7 @@ export const server = z.strictObject({
   mqtt: z.strictObject({ hostname, port, max_payload: bytes.max(268_435_455), max_connections: count }),
   local: z.strictObject({ port }),
   tls: z.strictObject({
-    profiles: z.array(z.int().min(0).max(12)).min(1).refine(
+    profiles: z.array(profileId).min(1).refine(
       (list) => new Set(list).size === list.length,
       "must name each profile once",
     ),
@@ -205,7 +208,9 @@ export const config = z.strictObject({
     addresses_days: days,
     packages_days: days,
   }),
+  tls: z.strictObject({ engine: z.enum(["wasm", "native"]) }),
   vmg: z.strictObject({
+    tls: z.strictObject({ profile: profileId.nullable() }),
     https_url: optionalUrl(["https:"]),
     mqtt_url: optionalUrl(["mqtts:"]),
     heartbeat_interval: seconds,

@@ -10,6 +10,7 @@ import {
   certificatePem,
   generateKeyPair,
   type Issued,
+  keyAlgorithmOf,
   type LeafRequest,
   makeAuthority,
   makeLeaf,
@@ -17,7 +18,7 @@ import {
   privateKeyPem,
   readPrivateKey,
 } from "./certificates.ts";
-import { AuthorityMissing, BadPkiFile, InvalidName } from "./errors.ts";
+import { AuthorityMissing, BadPkiFile, CredentialsMissing, InvalidName } from "./errors.ts";
 import {
   makePrivateDirectory,
   privateMode,
@@ -26,7 +27,8 @@ import {
   withLock,
   writeWhole,
 } from "./files.ts";
-import { readCertificate } from "./pki_directory.ts";
+import { authorityKeyName, readCertificate, readCertificates } from "./pki_directory.ts";
+import { type CertificateAlgorithm, fileNameOf } from "./profiles.ts";
 import { exportSigningKey, exportVerifyKey, generateSigningKey, importSigningKey } from "./signature.ts";
 
 /** Options of everything that writes to the directory. */
@@ -41,12 +43,16 @@ export interface PkiOptions {
 
 /** Options of {@link initAuthority}. */
 export interface AuthorityOptions extends PkiOptions {
+  /** Algorithms that certificates are wanted of; ECDSA P-256 is always among them. @default ["ECDSA P-256"] */
+  algorithms?: readonly CertificateAlgorithm[];
   /** Length of the authority's validity in days. @default 3652 (ten years) */
   days?: number;
 }
 
 /** Options of the functions that issue. */
 export interface IssueOptions extends PkiOptions {
+  /** Of the certificate and of all that it is signed by. What is there in another algorithm is issued anew. @default "ECDSA P-256" */
+  algorithm?: CertificateAlgorithm;
   /** Length of validity in days, cut at the authority's own end. @default 730 (two years) */
   days?: number;
   /** Issues anew even when what is there would do. @default false */
@@ -92,35 +98,95 @@ function checkDays(days: number): void {
  * exists is never overwritten: one whose certificate alone is there (issued elsewhere) is left as it is, one of which
  * only the key is there (an interrupted start, nothing was issued by it) gets its certificate.
  *
- * Files: `ca.crt`, `ca.key`, `signing.key`, `signing.pub`; keys have mode 0600.
+ * Each algorithm has an authority of its own, so that a chain is of one algorithm. `ca.crt` holds the certificates of all
+ * of them, ECDSA's first: it is what everybody trusts. Where ECDSA's key is kept elsewhere, no further ones are made here:
+ * whoever keeps it decides what is trusted.
  *
+ * Files: `ca.crt`, `ca.key`, `ca-ml-dsa-65.key` and so on, `signing.key`, `signing.pub`; keys have mode 0600.
+ *
+ * @returns {Promise<object>} `created`: whether an authority was made.
  * @throws {BadPkiFile} when a file is there that is not what it should be.
  * @throws {PkiLocked} when another program keeps the directory locked.
  */
 export async function initAuthority(options: AuthorityOptions): Promise<{ created: boolean }> {
   const { directory, lockTimeout = defaultLockTimeout, now = () => new Date(), days = defaultAuthorityDays } =
     options;
+  const { algorithms = [] } = options;
   checkDays(days);
   await makePrivateDirectory(directory);
   return await withLock(directory, lockTimeout, async () => {
     await ensureSigningKey(directory);
-    const certificateFile = join(directory, "ca.crt");
-    const keyFile = join(directory, "ca.key");
-    const keyText = await readIfPresent(keyFile);
-    if (await readIfPresent(certificateFile) !== undefined) {
-      if (keyText !== undefined) await readAuthority(directory);
-      else await readCertificate(certificateFile);
-      return { created: false };
+    let created = false;
+    for (const algorithm of new Set<CertificateAlgorithm>([firstAlgorithm, ...algorithms])) {
+      created = await ensureAuthority(directory, algorithm, days, now()) || created;
     }
-    const keys = keyText === undefined ? await generateKeyPair() : await readKey(keyFile, keyText);
-    // Distinct names let a verifier tell two benches' authorities apart: "unknown issuer", not "bad signature".
-    const suffix = crypto.getRandomValues(new Uint8Array(4)).toHex();
-    const subject: JsonName = [{ O: ["Zonebench"] }, { CN: [`Zonebench CA ${suffix}`] }];
-    const certificate = await makeAuthority(keys, subject, days, now());
-    if (keyText === undefined) await writeWhole(keyFile, await privateKeyPem(keys.privateKey), privateMode);
-    await writeWhole(certificateFile, certificatePem(certificate), publicMode);
-    return { created: true };
+    return { created };
   });
+}
+
+/** The algorithm whose authority stands first in `ca.crt`: clients that know no other read that one. */
+const firstAlgorithm: CertificateAlgorithm = "ECDSA P-256";
+
+function bundleFile(directory: string): string {
+  return join(directory, "ca.crt");
+}
+
+/** Makes the authority of an algorithm unless it is there; false when it is. */
+async function ensureAuthority(
+  directory: string,
+  algorithm: CertificateAlgorithm,
+  days: number,
+  now: Date,
+): Promise<boolean> {
+  const keyFile = join(directory, authorityKeyName(algorithm));
+  const keyText = await readIfPresent(keyFile);
+  const bundle = await readBundle(directory);
+  if (authorityOf(bundle, algorithm) !== undefined) {
+    if (keyText !== undefined) await readAuthority(directory, algorithm);
+    return false;
+  }
+  if (algorithm === firstAlgorithm && bundle.length > 0) {
+    if (keyText === undefined) return false; // Issued elsewhere, of whatever kind.
+    throw new BadPkiFile(
+      `${bundleFile(directory)}: expected the ${algorithm} authority of ca.key in it, got none`,
+    );
+  }
+  if (algorithm !== firstAlgorithm && await readIfPresent(join(directory, "ca.key")) === undefined) {
+    throw new AuthorityMissing(
+      `${directory}: no ${algorithm} authority in ca.crt; it is made where ca.key is: "pki init --profile N"`,
+    );
+  }
+  const keys = keyText === undefined ? await generateKeyPair(algorithm) : await readKey(keyFile, keyText);
+  // Distinct names let a verifier tell two benches' authorities apart: "unknown issuer", not "bad signature".
+  const suffix = crypto.getRandomValues(new Uint8Array(4)).toHex();
+  const kind = algorithm === firstAlgorithm ? "" : `${algorithm} `;
+  const subject: JsonName = [{ O: ["Zonebench"] }, { CN: [`Zonebench ${kind}CA ${suffix}`] }];
+  const certificate = await makeAuthority(keys, subject, days, now);
+  if (keyText === undefined) await writeWhole(keyFile, await privateKeyPem(keys.privateKey), privateMode);
+  await writeWhole(
+    bundleFile(directory),
+    [...bundle, certificate].map((it) => certificatePem(it)).join(""),
+    publicMode,
+  );
+  return true;
+}
+
+/** The certificates in `ca.crt`; none when there is no such file. */
+async function readBundle(directory: string): Promise<X509Certificate[]> {
+  try {
+    return await readCertificates(bundleFile(directory));
+  } catch (error) {
+    if (error instanceof CredentialsMissing) return [];
+    throw error;
+  }
+}
+
+/** The bundle's authority for an algorithm. */
+function authorityOf(
+  bundle: readonly X509Certificate[],
+  algorithm: CertificateAlgorithm,
+): X509Certificate | undefined {
+  return bundle.find((certificate) => keyAlgorithmOf(certificate) === algorithm);
 }
 
 /** Makes the key that signs packages, or, where the public half alone is missing, writes that. */
@@ -141,8 +207,13 @@ async function ensureSigningKey(directory: string): Promise<void> {
   await writeWhole(publicFile, exportVerifyKey(key.publicKey), publicMode);
 }
 
+/** Base name of the server's files: `server`, `server-ml-dsa-65` … A server has a chain of each algorithm that it is asked for. */
+export function serverCredentialsName(algorithm: CertificateAlgorithm): string {
+  return algorithm === firstAlgorithm ? "server" : `server-${fileNameOf(algorithm)}`;
+}
+
 /**
- * Issues `server.crt` and `server.key` for the names that the server is reached by, unless a certificate is there
+ * Issues `server.crt` and `server.key` (see {@link serverCredentialsName}) for the names that the server is reached by, unless a certificate is there
  * that covers them and lasts for another 30 days.
  *
  * @throws {InvalidName} when a name is neither a host name nor an address.
@@ -153,7 +224,8 @@ export async function issueServer(options: IssueServerOptions): Promise<IssueRes
   const host = (options.hostname ?? systemHostname()).toLowerCase();
   // A system may be named in a way that no host name can be: nobody reaches it by that name then.
   const own = isHostName(host) ? [host] : [];
-  return await issue(options, "server", {
+  const { algorithm = firstAlgorithm } = options;
+  return await issue(options, serverCredentialsName(algorithm), {
     subject: [{ O: ["Zonebench"] }, { CN: ["server"] }],
     names: [...new Set(["localhost", "127.0.0.1", "::1", ...own, ...wanted])],
     purpose: "server",
@@ -209,7 +281,7 @@ async function issue(
   name: string,
   request: Omit<LeafRequest, "days">,
 ): Promise<IssueResult> {
-  const { directory, days = defaultLeafDays, force = false } = options;
+  const { directory, days = defaultLeafDays, force = false, algorithm = firstAlgorithm } = options;
   const { lockTimeout = defaultLockTimeout, now = () => new Date() } = options;
   checkDays(days);
   const certificateFile = join(directory, `${name}.crt`);
@@ -219,12 +291,15 @@ async function issue(
   }
   return await withLock(directory, lockTimeout, async () => {
     const at = now();
-    const authority = await readCertificate(join(directory, "ca.crt"));
-    const present = force ? undefined : await goodLeaf(certificateFile, keyFile, authority, request, at);
+    await ensureAuthority(directory, algorithm, defaultAuthorityDays, at);
+    const authority = authorityOf(await readBundle(directory), algorithm);
+    const present = force || authority === undefined
+      ? undefined
+      : await goodLeaf(certificateFile, keyFile, authority, request, at);
     if (present !== undefined) {
       return { name, certificateFile, keyFile, issued: false, notAfter: present.notAfter };
     }
-    const leaf = await makeLeaf(await readAuthority(directory), { ...request, days }, at);
+    const leaf = await makeLeaf(await readAuthority(directory, algorithm), { ...request, days }, at);
     await writeWhole(keyFile, await privateKeyPem(leaf.privateKey), privateMode);
     await writeWhole(certificateFile, certificatePem(leaf.certificate), publicMode);
     return { name, certificateFile, keyFile, issued: true, notAfter: leaf.certificate.notAfter };
@@ -246,7 +321,8 @@ async function goodLeaf(
   const covered = namesOf(certificate);
   // Nothing is renewed in vain: with less than the window left of the authority itself, a new leaf ends no later.
   const enough = Math.min(now.getTime() + renewalWindow, authority.notAfter.getTime());
-  const good = certificate.notAfter.getTime() >= enough &&
+  const good = keyAlgorithmOf(certificate) === keyAlgorithmOf(authority) &&
+    certificate.notAfter.getTime() >= enough &&
     certificate.notBefore <= now &&
     request.names.every((name) => covered.includes(name)) &&
     await belongsTogether(certificate, publicKey) &&
@@ -254,10 +330,15 @@ async function goodLeaf(
   return good ? certificate : undefined;
 }
 
-/** The authority with its private key. */
-async function readAuthority(directory: string): Promise<Issued> {
-  const keyFile = join(directory, "ca.key");
-  const certificate = await readCertificate(join(directory, "ca.crt"));
+/** The authority of an algorithm with its private key. */
+async function readAuthority(directory: string, algorithm: CertificateAlgorithm): Promise<Issued> {
+  const keyFile = join(directory, authorityKeyName(algorithm));
+  const certificate = authorityOf(await readBundle(directory), algorithm);
+  if (certificate === undefined) {
+    throw new AuthorityMissing(
+      `${bundleFile(directory)}: expected an ${algorithm} authority in it, got none`,
+    );
+  }
   const text = await readIfPresent(keyFile);
   if (text === undefined) {
     throw new AuthorityMissing(
@@ -267,7 +348,7 @@ async function readAuthority(directory: string): Promise<Issued> {
   const { privateKey, publicKey } = await readKey(keyFile, text);
   if (!await belongsTogether(certificate, publicKey)) {
     throw new BadPkiFile(
-      `${keyFile}: expected the private key of ca.crt (${certificate.subject}), got another one`,
+      `${keyFile}: expected the private key of ${certificate.subject} in ca.crt, got another one`,
     );
   }
   return { certificate, privateKey };
@@ -277,7 +358,7 @@ async function readKey(file: string, text: string): Promise<CryptoKeyPair> {
   try {
     return await readPrivateKey(text);
   } catch (cause) {
-    throw new BadPkiFile(`${file}: expected an ECDSA P-256 private key as PKCS#8 PEM`, { cause });
+    throw new BadPkiFile(`${file}: expected a private key as PKCS#8 PEM, ECDSA P-256 or ML-DSA`, { cause });
   }
 }
 

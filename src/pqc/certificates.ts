@@ -19,7 +19,7 @@ import {
   X509CertificateGenerator,
 } from "@peculiar/x509";
 import { isIP } from "node:net";
-import type { CertificateAlgorithm } from "./profiles.ts";
+import { type CertificateAlgorithm, certificateAlgorithms } from "./profiles.ts";
 
 /** WebCrypto's parameters by the certificates' algorithm. */
 const algorithms = {
@@ -31,13 +31,6 @@ const algorithms = {
   "ML-DSA-65": { key: { name: "ML-DSA-65" }, signing: { name: "ML-DSA-65" } },
   "ML-DSA-87": { key: { name: "ML-DSA-87" }, signing: { name: "ML-DSA-87" } },
 } as const satisfies Record<CertificateAlgorithm, unknown>;
-
-const algorithmNames: readonly CertificateAlgorithm[] = [
-  "ECDSA P-256",
-  "ML-DSA-44",
-  "ML-DSA-65",
-  "ML-DSA-87",
-];
 
 const day = 24 * 60 * 60 * 1000;
 /** How far a certificate's validity begins in the past, ms: clocks on a bench differ. */
@@ -83,9 +76,9 @@ export async function generateKeyPair(
  * @throws {TypeError} when certificates are not made with such keys here.
  */
 export function algorithmOfKey(key: CryptoKey): CertificateAlgorithm {
-  const found = algorithmNames.find((name) => algorithms[name].key.name === key.algorithm.name);
+  const found = certificateAlgorithms.find((name) => algorithms[name].key.name === key.algorithm.name);
   if (found === undefined) {
-    throw new TypeError(`expected a key of ${algorithmNames.join(", ")}, got ${key.algorithm.name}`);
+    throw new TypeError(`expected a key of ${certificateAlgorithms.join(", ")}, got ${key.algorithm.name}`);
   }
   return found;
 }
@@ -175,6 +168,13 @@ export function namesOf(certificate: X509Certificate): string[] {
     );
 }
 
+/** What a certificate's key is, e.g. `ECDSA P-256`, `ML-DSA-65`; also what is not made here, e.g. `RSASSA-PKCS1-v1_5`. */
+export function keyAlgorithmOf(certificate: X509Certificate): string {
+  const { algorithm } = certificate.publicKey;
+  const curve: unknown = "namedCurve" in algorithm ? algorithm.namedCurve : undefined;
+  return typeof curve === "string" ? `${algorithm.name} ${curve}` : algorithm.name;
+}
+
 /** A certificate as PEM, with the newline that ends a text file. */
 export function certificatePem(certificate: X509Certificate): string {
   return `${certificate.toString("pem")}\n`;
@@ -198,7 +198,7 @@ export async function readPrivateKey(text: string): Promise<CryptoKeyPair> {
     );
   }
   const failures: unknown[] = [];
-  for (const name of algorithmNames) {
+  for (const name of certificateAlgorithms) {
     const { key } = algorithms[name];
     let privateKey: CryptoKey;
     try {
@@ -214,7 +214,7 @@ export async function readPrivateKey(text: string): Promise<CryptoKeyPair> {
     const publicKey = await crypto.subtle.importKey("jwk", publicHalf, key, true, ["verify"]);
     return { privateKey, publicKey };
   }
-  throw new Error(`expected a private key of ${algorithmNames.join(", ")}, got another one`, {
+  throw new Error(`expected a private key of ${certificateAlgorithms.join(", ")}, got another one`, {
     cause: new AggregateError(failures),
   });
 }

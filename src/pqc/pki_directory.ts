@@ -1,19 +1,33 @@
 // Reads the authority's directory: the credentials of one holder, and the list of all certificates.
 
 import "reflect-metadata";
-import { createHash, createPrivateKey, createPublicKey } from "node:crypto";
+import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { PemConverter, X509Certificate } from "@peculiar/x509";
-import { namesOf } from "./certificates.ts";
+import { belongsTogether, keyAlgorithmOf, namesOf, readPrivateKey } from "./certificates.ts";
 import { BadPkiFile, CredentialsMissing } from "./errors.ts";
 import { readIfPresent } from "./files.ts";
+import { type CertificateAlgorithm, certificateAlgorithms, fileNameOf } from "./profiles.ts";
 
 /** What one holder shows and what it trusts, PEM. It has the shape of the TLS module's credentials. */
 export interface LoadedCredentials {
   readonly certificateChain: string;
   readonly privateKey: string;
-  /** The authority's certificate. */
+  /** The authorities' certificates. */
   readonly trust: string;
+  /** Of the certificate's key, e.g. `ECDSA P-256` or `ML-DSA-65`. */
+  readonly algorithm: string;
+}
+
+/** Name of the file that a certificate's key is in. */
+function keyFileOf(file: string, algorithm: string): string {
+  if (file !== "ca.crt") return file.replace(/\.crt$/, ".key");
+  return authorityKeyName(certificateAlgorithms.find((name) => name === algorithm) ?? "ECDSA P-256");
+}
+
+/** `ca.key`, `ca-ml-dsa-65.key` … */
+export function authorityKeyName(algorithm: CertificateAlgorithm): string {
+  return algorithm === "ECDSA P-256" ? "ca.key" : `ca-${fileNameOf(algorithm)}.key`;
 }
 
 /** One certificate of the directory. */
@@ -48,14 +62,24 @@ const day = 24 * 60 * 60 * 1000;
  * @throws {BadPkiFile} when it holds no certificate.
  */
 export async function readCertificate(file: string): Promise<X509Certificate> {
+  const [first] = await readCertificates(file);
+  return first;
+}
+
+/**
+ * The certificates of a PEM file, at least one.
+ *
+ * @throws {CredentialsMissing} when there is no such file.
+ * @throws {BadPkiFile} when it holds none, or something else.
+ */
+export async function readCertificates(file: string): Promise<X509Certificate[]> {
   const text = await readIfPresent(file);
   if (text === undefined) throw new CredentialsMissing(`${file}: not there`);
   try {
-    const [first] = PemConverter.decodeWithHeaders(text);
-    if (first?.type !== "CERTIFICATE") {
-      throw new Error(`got ${first === undefined ? "no PEM block" : first.type}`);
-    }
-    return new X509Certificate(first.rawData);
+    const blocks = PemConverter.decodeWithHeaders(text);
+    const wrong = blocks.find(({ type }) => type !== "CERTIFICATE");
+    if (wrong !== undefined || blocks.length === 0) throw new Error(`got ${wrong?.type ?? "no PEM block"}`);
+    return blocks.map(({ rawData }) => new X509Certificate(rawData));
   } catch (cause) {
     throw new BadPkiFile(`${file}: expected a certificate as PEM`, { cause });
   }
@@ -84,20 +108,20 @@ export async function loadCredentials(directory: string, name: string): Promise<
   const trust = await read("ca.crt");
   await readCertificate(join(directory, "ca.crt"));
   const certificate = await readCertificate(join(directory, `${name}.crt`));
-  let spki;
+  let publicKey;
   try {
-    spki = createPublicKey(createPrivateKey(privateKey)).export({ type: "spki", format: "der" });
+    ({ publicKey } = await readPrivateKey(privateKey));
   } catch (cause) {
     throw new BadPkiFile(`${join(directory, `${name}.key`)}: expected a private key as PEM`, { cause });
   }
-  if (!spki.equals(new Uint8Array(certificate.publicKey.rawData))) {
+  if (!await belongsTogether(certificate, publicKey)) {
     throw new BadPkiFile(
       `${
         join(directory, `${name}.key`)
       }: expected the private key of ${name}.crt, got another one; issue it anew`,
     );
   }
-  return { certificateChain, privateKey, trust };
+  return { certificateChain, privateKey, trust, algorithm: keyAlgorithmOf(certificate) };
 }
 
 /**
@@ -121,26 +145,22 @@ export async function showCertificates(
   const rank = (file: string) => file === "ca.crt" ? `0${file}` : `1${file}`;
   const certificates = [...files].filter((file) => file.endsWith(".crt"))
     .sort((a, b) => rank(a) < rank(b) ? -1 : 1);
-  return await Promise.all(certificates.map(async (file) => {
-    const certificate = await readCertificate(join(directory, file));
-    return {
+  const found = await Promise.all(certificates.map(async (file) => {
+    const all = await readCertificates(join(directory, file));
+    // The authorities stand in one file; of a chain only the leaf is the directory's own.
+    return (file === "ca.crt" ? all : all.slice(0, 1)).map((certificate) => ({
       file,
       subject: certificate.subject,
       issuer: certificate.issuer,
       serialNumber: certificate.serialNumber.toLowerCase(),
-      algorithm: algorithmOf(certificate),
+      algorithm: keyAlgorithmOf(certificate),
       notBefore: certificate.notBefore,
       notAfter: certificate.notAfter,
       names: namesOf(certificate),
       fingerprint: createHash("sha256").update(new Uint8Array(certificate.rawData)).digest("hex"),
       daysLeft: Math.floor((certificate.notAfter.getTime() - now.getTime()) / day),
-      hasKey: files.has(file.replace(/\.crt$/, ".key")),
-    };
+      hasKey: files.has(keyFileOf(file, keyAlgorithmOf(certificate))),
+    }));
   }));
-}
-
-function algorithmOf(certificate: X509Certificate): string {
-  const { algorithm } = certificate.publicKey;
-  const curve: unknown = "namedCurve" in algorithm ? algorithm.namedCurve : undefined;
-  return typeof curve === "string" ? `${algorithm.name} ${curve}` : algorithm.name;
+  return found.flat();
 }

@@ -12,6 +12,14 @@ export type Group =
 /** How certificates are signed: ECDSA over P-256 (FIPS 186-5) or ML-DSA (FIPS 204). */
 export type CertificateAlgorithm = "ECDSA P-256" | "ML-DSA-44" | "ML-DSA-65" | "ML-DSA-87";
 
+/** All of them, the classical one first. */
+export const certificateAlgorithms: readonly CertificateAlgorithm[] = [
+  "ECDSA P-256",
+  "ML-DSA-44",
+  "ML-DSA-65",
+  "ML-DSA-87",
+];
+
 /** One profile. It is a promise: a link on it uses one of these groups and certificates of this algorithm, or is refused. */
 export interface Profile {
   /** 0 to 12. */
@@ -98,6 +106,37 @@ export function profileById(id: number): Profile {
 /** One profile for a person, e.g. `Hybrid 192-bit (X25519MLKEM768, ECDSA P-256)`. */
 export function describeProfile({ name, groups, certificateAlgorithm }: Profile): string {
   return `${name} (${groups[0]}, ${certificateAlgorithm})`;
+}
+
+/** Signature scheme of each certificate algorithm (RFC 8446 section 4.2.3, draft-ietf-tls-mldsa section 3). */
+export const signatureSchemes: Readonly<Record<CertificateAlgorithm, string>> = {
+  "ECDSA P-256": "ecdsa_secp256r1_sha256",
+  "ML-DSA-44": "mldsa44",
+  "ML-DSA-65": "mldsa65",
+  "ML-DSA-87": "mldsa87",
+};
+
+/** A certificate algorithm as file names hold it, e.g. `ml-dsa-65`. */
+export function fileNameOf(algorithm: CertificateAlgorithm): string {
+  return algorithm.toLowerCase().replaceAll(" ", "-");
+}
+
+/**
+ * What a handshake came to, for a person: `X25519MLKEM768, ECDSA P-256`. A connection without post-quantum key exchange
+ * is named so.
+ */
+export function describeNegotiated(
+  { group, signatureScheme, resumed }: { group: string; signatureScheme: string; resumed: boolean },
+): string {
+  const algorithm = certificateAlgorithms.find((name) => signatureSchemes[name] === signatureScheme);
+  const classical = [...classicalGroups].some((name) => name === group);
+  return [
+    group,
+    algorithm ?? signatureScheme,
+    ...classical ? ["classical"] : [],
+    ...resumed ? ["resumed"] : [],
+  ]
+    .join(", ");
 }
 
 /** What the log says once the profiles are loaded. */

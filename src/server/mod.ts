@@ -6,7 +6,8 @@ import { Hono } from "hono";
 import { CodecPool } from "../codec/pool.ts";
 import { routes } from "../contract/routes.ts";
 import { describeError } from "../log.ts";
-import { defaultProfileId, describeProfile, loadProfiles, profileById } from "../pqc/profiles.ts";
+import { nativeEngineReport } from "../pqc/native_engine.ts";
+import { describeProfile, profileLogLines } from "../pqc/profiles.ts";
 import { DiagnosticsService } from "./diagnostics/service.ts";
 import { ListenFailed } from "./errors.ts";
 import { Events } from "./events.ts";
@@ -74,15 +75,21 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
 type Undo = { what: string; run(limit: number): Promise<void> }[];
 
 async function start(options: ServerOptions, undo: Undo): Promise<RunningServer> {
-  const { log, dataDirectory, credentials, trust, handshakeTimeout, signal } = options;
+  const { log, dataDirectory, offers, tlsEngine, trust, handshakeTimeout, signal } = options;
   const httpsLog = log.child("HTTPS");
   const mqttLog = log.child("MQTT");
 
   log.info("OTA Server Starting");
   log.info("Initializing PQC Manager...");
-  const [preferred = defaultProfileId] = options.profiles ?? [];
-  log.info(`  Loaded ${loadProfiles().length} PQC configurations`);
-  log.info(`  Default: ${describeProfile(profileById(preferred))}`);
+  for (const line of profileLogLines()) log.info(`  ${line}`);
+  for (const { profile } of offers) {
+    log.info(`  Accepted: profile ${profile.id}, ${describeProfile(profile)}`);
+  }
+  if (tlsEngine === "native") {
+    const { lines, warnings } = nativeEngineReport(offers.map(({ profile }) => profile.id));
+    for (const line of lines) log.info(`  ${line}`);
+    for (const warning of warnings) log.warn(`  ${warning}`);
+  }
 
   signal?.throwIfAborted();
   log.info("Opening database...");
@@ -168,7 +175,8 @@ async function start(options: ServerOptions, undo: Undo): Promise<RunningServer>
   const mqtt = await opened("MQTT", () =>
     startBroker({
       ...options.mqtt,
-      credentials,
+      offers,
+      tlsEngine,
       trust,
       handshakeTimeout,
       store,
@@ -201,7 +209,8 @@ async function start(options: ServerOptions, undo: Undo): Promise<RunningServer>
   const https = new HttpsServer({
     hostname,
     port,
-    credentials,
+    offers,
+    tlsEngine,
     trust,
     handshakeTimeout,
     maxConnections,

@@ -2,7 +2,7 @@
 
 import type { Logger } from "../log.ts";
 import type { SigningKey } from "../pqc/signature.ts";
-import type { Credentials } from "../tls/types.ts";
+import type { Offer, TlsEngine } from "../tls/types.ts";
 import type { AnomalyRule } from "./telemetry/rules.ts";
 
 export interface HttpsOptions {
@@ -101,15 +101,16 @@ export interface ServerOptions {
   dataDirectory: string;
   /** PostgreSQL at `url`, or the embedded database under the data directory where there is none. */
   database?: { url?: string; maxConnections?: number };
-  credentials: Credentials;
+  /** Profiles that are accepted, the preferred one first, each with its own chain. At least one. */
+  offers: readonly Offer[];
+  /** What carries TLS. @default "wasm" */
+  tlsEngine?: TlsEngine;
   /** Certificates, PEM, that a client's chain must end in. */
   trust: string;
   /** Longest TLS handshake. @default 10000 */
   handshakeTimeout?: number;
   /** Signs the manifests of packages. */
   signingKey: SigningKey;
-  /** Profiles of `src/pqc` that the server accepts, the default first. @default [2] */
-  profiles?: readonly number[];
   https?: HttpsOptions;
   mqtt?: MqttOptions;
   local?: LocalOptions;

@@ -1,24 +1,23 @@
 // connect(): opens a TLS 1.3 connection, shows the own certificate and verifies the server's.
 
-import { connect as connectTcp, isIP } from "node:net";
-import {
-  checkServerIdentity,
-  connect as connectTls,
-  type ConnectionOptions,
-  type PeerCertificate,
-  type TLSSocket,
-} from "node:tls";
-import { checkCredentials } from "./credentials.ts";
-import { ConnectionFailed, HandshakeTimeout, NameMismatch, toTlsError } from "./errors.ts";
-import { checkPort, checkPositive, defaultHandshakeTimeout, describe, tlsVersion } from "./native.ts";
-import { Network, PlaintextStream } from "./native_stream.ts";
-import type { ConnectOptions, TlsConnection } from "./types.ts";
+import { defaultProfileId, type Profile, profileById } from "../pqc/profiles.ts";
+import { checkPort, checkPositive, defaultHandshakeTimeout } from "./checks.ts";
+import { EngineClient } from "./engine/endpoint.ts";
+import { EngineTrap } from "./engine/failures.ts";
+import { certificatesFromPem } from "./engine/pem.ts";
+import { engineOffer, factsOf, forget } from "./engine_link.ts";
+import { EngineSocket, located } from "./engine_socket.ts";
+import { EngineStream } from "./engine_stream.ts";
+import { ConnectionFailed, HandshakeTimeout, NameMismatch, TlsError, toTlsError } from "./errors.ts";
+import { connectNative } from "./native_connect.ts";
+import type { ConnectOptions, Credentials, TlsConnection } from "./types.ts";
 
 /**
- * Connects with mutual TLS 1.3.
+ * Connects with mutual TLS 1.3. Connections with the same credentials object share their sessions: what comes back to a
+ * server it has been at is spared the signatures.
  *
  * In TLS 1.3 the client is done before the server has looked at the client's certificate: a server that refuses it
- * ends the stream a moment later.
+ * ends the stream a moment later, and the stream's error has its alert.
  *
  * @throws {RangeError} when an option is out of range.
  * @throws {BadCredentials} when the credentials or the trusted certificates cannot be used.
@@ -27,81 +26,92 @@ import type { ConnectOptions, TlsConnection } from "./types.ts";
 export async function connect(options: ConnectOptions): Promise<TlsConnection> {
   const { hostname, port, credentials, trust, signal } = options;
   const { serverName = hostname, timeout = defaultHandshakeTimeout } = options;
+  const { profile = profileById(defaultProfileId) } = options;
   checkPort(port, 1);
   checkPositive("timeout", timeout);
+  if (options.engine === "native") return await connectNative(options);
   signal?.throwIfAborted();
-  checkCredentials(credentials, trust);
+  const client = clientFor(credentials, trust, profile);
   const where = `TLS connection to ${hostname}:${port}`;
 
-  /** Whatever goes wrong before the handshake is complete. */
-  const failure = Promise.withResolvers<never>();
-  failure.promise.catch(() => {}); // It is looked at where something is waited for.
-  const failed = (error: unknown) => failure.reject(toTlsError(error, where));
-  const aborted = () => failure.reject(signal?.reason);
+  /** Why this end gave up, which counts more than what follows from it. */
+  let givenUp: { reason: unknown } | undefined;
+  const connecting = new AbortController();
+  let socket: EngineSocket | undefined;
+  const giveUp = (reason: unknown) => {
+    givenUp ??= { reason };
+    connecting.abort();
+    socket?.close();
+  };
+  const aborted = () => giveUp(signal?.reason);
   signal?.addEventListener("abort", aborted, { once: true });
   const timer = setTimeout(
-    () => failed(new HandshakeTimeout(`${where}: not made within ${timeout} ms`)),
+    () => giveUp(new HandshakeTimeout(`${where}: not made within ${timeout} ms`)),
     timeout,
   );
-
-  const raw = connectTcp({ host: hostname, port, allowHalfOpen: true, noDelay: true });
-  const network = new Network(raw);
-  raw.on("error", failed);
-  const closed = () => failed(new ConnectionFailed(`${where}: closed before the handshake was complete`));
-  raw.on("close", closed);
-  let tls: TLSSocket | undefined;
   try {
-    const connected = Promise.withResolvers<void>();
-    raw.once("connect", connected.resolve);
-    await Promise.race([connected.promise, failure.promise]);
-
-    const secured = Promise.withResolvers<TlsConnection>();
-    // The stack's published types leave out allowHalfOpen, which it takes as net.connect() does.
-    const settings: ConnectionOptions & { allowHalfOpen: boolean } = {
-      socket: raw,
-      cert: credentials.certificateChain,
-      key: credentials.privateKey,
-      ca: trust,
-      rejectUnauthorized: true,
-      minVersion: tlsVersion,
-      allowHalfOpen: true,
-      // RFC 6066 section 3: an address is no server name.
-      ...(isIP(serverName) === 0 ? { servername: serverName } : {}),
-      checkServerIdentity: (_host, certificate) => nameMismatch(serverName, certificate),
-    };
-    const socket = connectTls(settings);
-    tls = socket;
-    const stream = new PlaintextStream(socket, network, where);
-    socket.once("end", closed);
-    socket.on("error", failed);
-    socket.once("secureConnect", () => {
-      try {
-        const mismatch = nameMismatch(serverName, socket.getPeerCertificate());
-        if (mismatch !== undefined) throw mismatch;
-        secured.resolve(describe({ network, socket, stream }, "server"));
-      } catch (error) {
-        failed(error);
-      }
-    });
-    return await Promise.race([secured.promise, failure.promise]);
+    const conn = await connectTcp(hostname, port, connecting.signal);
+    try {
+      // What was given up while the system still connected is closed below.
+      connecting.signal.throwIfAborted();
+      conn.setNoDelay(true);
+      socket = new EngineSocket(conn, client.connect(serverName));
+    } catch (error) {
+      conn.close();
+      throw error;
+    }
+    const early: Uint8Array[] = [];
+    await socket.handshake((plaintext) => early.push(plaintext));
+    const facts = factsOf(socket, "server");
+    return { ...facts, stream: new EngineStream(socket, early, where) };
   } catch (error) {
-    network.close(tls?.destroyed !== true);
-    throw error;
+    socket?.leave();
+    if (givenUp !== undefined) throw givenUp.reason;
+    if (error instanceof EngineTrap) throw new EngineTrap(`${where}: ${error.message}`, { cause: error });
+    if (error instanceof RangeError) throw error;
+    if (error instanceof NameMismatch) {
+      throw located(error, `${where}: expected a certificate for ${serverName}`);
+    }
+    throw error instanceof TlsError ? located(error, where) : toTlsError(error, where);
   } finally {
     clearTimeout(timer);
     signal?.removeEventListener("abort", aborted);
   }
 }
 
-/** Why the certificate is not for that name, if it is not. The common name is no place for one (RFC 9525 section 2). */
-function nameMismatch(serverName: string, certificate: PeerCertificate): Error | undefined {
-  const { subjectaltname } = certificate;
-  const found = /(?:^|, )(?:DNS|IP Address):/.test(subjectaltname ?? "")
-    ? checkServerIdentity(serverName, certificate)
-    : new Error("it carries no name or address");
-  if (found === undefined) return undefined;
-  return new NameMismatch(
-    `expected a certificate for ${serverName}, got one for ${subjectaltname || "no name"}: ${found.message}`,
-    { cause: found, alert: "bad_certificate" },
+async function connectTcp(hostname: string, port: number, signal: AbortSignal): Promise<Deno.TcpConn> {
+  try {
+    return await Deno.connect({ hostname, port, signal });
+  } catch (cause) {
+    throw new ConnectionFailed(cause instanceof Error ? cause.message : String(cause), { cause });
+  }
+}
+
+interface KnownClient {
+  readonly client: EngineClient;
+  readonly chain: string;
+  readonly key: string;
+  readonly trust: string;
+  readonly profile: Profile;
+}
+
+/** The engine's clients by the credentials that they show: they remember their sessions. */
+const clients = new WeakMap<Credentials, KnownClient[]>();
+
+/** What nobody has the credentials of any more is given back. */
+const unused = new FinalizationRegistry<EngineClient>((client) => client.free());
+
+function clientFor(credentials: Credentials, trust: string, profile: Profile): EngineClient {
+  const known = clients.get(credentials) ?? [];
+  const { certificateChain: chain, privateKey: key } = credentials;
+  const found = known.find((it) =>
+    it.chain === chain && it.key === key && it.trust === trust && it.profile === profile
   );
+  if (found !== undefined) return found.client;
+  const offer = engineOffer(profile, credentials);
+  const client = new EngineClient({ offer, trust: certificatesFromPem("trust", trust) });
+  forget([offer]);
+  unused.register(credentials, client);
+  clients.set(credentials, [...known, { client, chain, key, trust, profile }]);
+  return client;
 }

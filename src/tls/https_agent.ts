@@ -6,7 +6,8 @@ import { connect } from "./connect.ts";
 import type { ConnectOptions, TlsConnection } from "./types.ts";
 
 /** Options of {@link httpsAgent}. Host and port come from each request's URL. */
-export interface HttpsAgentOptions extends Pick<ConnectOptions, "credentials" | "trust" | "serverName"> {
+export interface HttpsAgentOptions
+  extends Pick<ConnectOptions, "credentials" | "profile" | "trust" | "serverName" | "engine"> {
   /** Longest TCP connect and handshake together, in milliseconds. @default 10000 */
   timeout?: number;
   /** Most connections to one origin. @default 8 */
@@ -28,7 +29,7 @@ export interface HttpsAgentOptions extends Pick<ConnectOptions, "credentials" | 
  * Close it with `close()` (lets requests end) or `destroy()`.
  */
 export function httpsAgent(options: HttpsAgentOptions): Dispatcher {
-  const { credentials, trust, serverName, timeout, signal, onConnected } = options;
+  const { credentials, profile, trust, serverName, engine, timeout, signal, onConnected } = options;
   return new Agent({
     connections: options.connections ?? 8,
     keepAliveTimeout: options.keepAliveTimeout ?? 4_000,
@@ -45,7 +46,7 @@ export function httpsAgent(options: HttpsAgentOptions): Dispatcher {
       const port = target.port === "" ? 443 : Number(target.port);
       // A URL keeps the brackets of an IPv6 address; a socket takes none.
       const hostname = target.hostname.replace(/^\[(.*)\]$/, "$1");
-      connect({ hostname, port, credentials, trust, serverName, timeout, signal }).then(
+      connect({ hostname, port, credentials, profile, trust, serverName, engine, timeout, signal }).then(
         (connection) => {
           onConnected?.(connection);
           // undici asks for a Socket in its types and works with any Duplex: it reads, writes and destroys.

@@ -3,6 +3,7 @@
 import "reflect-metadata";
 import { createHash } from "node:crypto";
 import { ExtendedKeyUsageExtension, X509Certificate } from "@peculiar/x509";
+import { keyAlgorithmOf } from "../pqc/certificates.ts";
 import {
   BadCertificate,
   CertificateExpired,
@@ -65,6 +66,7 @@ export function identify(der: Uint8Array, role: Role): PeerIdentity {
     fingerprint: createHash("sha256").update(der).digest("hex"),
     serialNumber: certificate.serialNumber.toLowerCase(),
     notAfter: certificate.notAfter,
+    keyAlgorithm: keyAlgorithmOf(certificate),
   };
 }
 

@@ -1,20 +1,27 @@
 // listen(): accepts TLS 1.3 connections whose clients show a certificate that ends in the trusted ones.
 
-import { createServer, type Socket } from "node:net";
-import { createSecureContext, TLSSocket, type TLSSocketOptions } from "node:tls";
-import { checkCredentials } from "./credentials.ts";
-import { ConnectionFailed, HandshakeTimeout, TlsError, TooManyConnections, toTlsError } from "./errors.ts";
-import { explainRefusal } from "./identity.ts";
+import type { Offered } from "./engine/connection.ts";
+import { EngineServer } from "./engine/endpoint.ts";
+import { EngineTrap } from "./engine/failures.ts";
+import { certificatesFromPem } from "./engine/pem.ts";
+import { checkPort, checkPositive, defaultHandshakeTimeout, defaultMaxConnections } from "./checks.ts";
+import { engineOffer, factsOf, forget } from "./engine_link.ts";
+import { EngineSocket, located } from "./engine_socket.ts";
+import { EngineStream } from "./engine_stream.ts";
 import {
-  checkPort,
-  checkPositive,
-  defaultHandshakeTimeout,
-  describe,
-  peerCertificate,
-  tlsVersion,
-} from "./native.ts";
-import { Network, PlaintextStream } from "./native_stream.ts";
+  ConnectionFailed,
+  HandshakeTimeout,
+  NoCommonParameters,
+  ProtocolVersion,
+  TlsError,
+  TooManyConnections,
+  toTlsError,
+} from "./errors.ts";
+import { listenNative } from "./native_listen.ts";
 import type { ListenOptions, TlsListener } from "./types.ts";
+
+/** Pause after the system could not hand over a connection, out of file descriptors for instance, ms. */
+const acceptPause = 100;
 
 /**
  * Listens for mutual TLS 1.3.
@@ -27,133 +34,142 @@ import type { ListenOptions, TlsListener } from "./types.ts";
  * @throws {BadCredentials} when the credentials or the trusted certificates cannot be used.
  * @throws {TlsError} when the address cannot be bound.
  */
-export async function listen(options: ListenOptions): Promise<TlsListener> {
-  const { hostname, port, credentials, trust, onConnection } = options;
-  const { handshakeTimeout = defaultHandshakeTimeout, maxConnections = 10_000 } = options;
-  checkPort(port, 0);
-  checkPositive("handshakeTimeout", handshakeTimeout);
-  checkPositive("maxConnections", maxConnections);
-  checkCredentials(credentials, trust);
+export function listen(options: ListenOptions): Promise<TlsListener> {
+  try {
+    const { port, offers, handshakeTimeout = defaultHandshakeTimeout } = options;
+    const { maxConnections = defaultMaxConnections } = options;
+    checkPort(port, 0);
+    checkPositive("handshakeTimeout", handshakeTimeout);
+    checkPositive("maxConnections", maxConnections);
+    if (offers.length === 0) throw new RangeError("offers: expected at least one, got none");
+    if (options.engine === "native") return listenNative(options);
+    return Promise.resolve(new Listener(options, handshakeTimeout, maxConnections));
+  } catch (error) {
+    return Promise.reject(error);
+  }
+}
 
-  const settings: TLSSocketOptions & { allowHalfOpen: boolean } = {
-    isServer: true,
-    secureContext: createSecureContext({
-      cert: credentials.certificateChain,
-      key: credentials.privateKey,
-      ca: trust,
-      minVersion: tlsVersion,
-    }),
-    requestCert: true,
-    rejectUnauthorized: true,
-    allowHalfOpen: true,
-  };
-  /** Every accepted socket until it closes; those whose handshake is under way with the way to end it. */
-  const sockets = new Map<Socket, ((error: TlsError) => void) | undefined>();
+class Listener implements TlsListener {
+  readonly hostname: string;
+  readonly port: number;
+  readonly #options: ListenOptions;
+  readonly #handshakeTimeout: number;
+  readonly #maxConnections: number;
+  readonly #server: EngineServer;
+  readonly #listener: Deno.TcpListener;
+  readonly #accepting: Promise<void>;
+  /** Every accepted connection until it closes; those whose handshake is under way with the way to end it. */
+  readonly #open = new Map<EngineSocket, ((error: TlsError) => void) | undefined>();
+  #closed = false;
 
-  const accept = (raw: Socket) => {
-    const address = raw.remoteAddress ?? "unknown";
-    const from = `TLS connection from ${address}:${raw.remotePort ?? "unknown"}`;
-    if (sockets.size >= maxConnections) {
-      raw.on("error", () => {}); // It is being closed anyway.
-      raw.destroy();
-      options.onRefused?.(new TooManyConnections(`${from}: there are ${maxConnections} already`), address);
+  constructor(options: ListenOptions, handshakeTimeout: number, maxConnections: number) {
+    const { hostname, port, trust } = options;
+    this.#options = options;
+    this.#handshakeTimeout = handshakeTimeout;
+    this.#maxConnections = maxConnections;
+    const offers = options.offers.map(({ profile, credentials }) => engineOffer(profile, credentials));
+    this.#server = new EngineServer({ offers, trust: certificatesFromPem("trust", trust) });
+    forget(offers);
+    try {
+      this.#listener = Deno.listen({ hostname, port });
+    } catch (error) {
+      this.#server.free();
+      throw toTlsError(error, `listen on ${hostname}:${port}`);
+    }
+    this.hostname = this.#listener.addr.hostname;
+    this.port = this.#listener.addr.port;
+    this.#accepting = this.#accept();
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return await this.#accepting;
+    this.#closed = true;
+    this.#listener.close();
+    for (const refuse of this.#open.values()) refuse?.(new ConnectionFailed("the listener was closed"));
+    await this.#accepting;
+    this.#server.free();
+  }
+
+  async #accept(): Promise<void> {
+    while (!this.#closed) {
+      let conn: Deno.TcpConn;
+      try {
+        conn = await this.#listener.accept();
+      } catch (error) {
+        if (this.#closed) break;
+        const { hostname, port } = this;
+        this.#options.onRefused?.(toTlsError(error, `accept on ${hostname}:${port}`), "unknown");
+        await new Promise((resolve) => setTimeout(resolve, acceptPause));
+        continue;
+      }
+      void this.#serve(conn);
+    }
+  }
+
+  /** One connection until its handshake has ended in one way or another. It never rejects. */
+  async #serve(conn: Deno.TcpConn): Promise<void> {
+    const { hostname: address, port } = conn.remoteAddr;
+    const where = `TLS connection from ${address}:${port}`;
+    const { onConnection, onRefused } = this.#options;
+    if (this.#open.size >= this.#maxConnections) {
+      conn.close();
+      onRefused?.(new TooManyConnections(`${where}: there are ${this.#maxConnections} already`), address);
       return;
     }
-
-    const network = new Network(raw);
-    const socket = new TLSSocket(raw, settings);
-    const stream = new PlaintextStream(socket, network, from);
-    const refuse = (error: unknown) => {
-      if (!settle()) return;
-      // A socket that the stack has given up on has an alert to send; any other is closed by us, at once.
-      network.close(!socket.destroyed);
-      socket.destroy();
-      options.onRefused?.(toTlsError(error, from), address);
+    let socket: EngineSocket;
+    try {
+      conn.setNoDelay(true);
+      socket = new EngineSocket(conn, this.#server.accept(), () => this.#open.delete(socket));
+    } catch (error) {
+      conn.close();
+      onRefused?.(toTlsError(error, where), address);
+      return;
+    }
+    /** Why this end gave up, which counts more than what follows from it. */
+    let givenUp: TlsError | undefined;
+    const giveUp = (error: TlsError) => {
+      givenUp ??= error;
+      socket.close();
     };
-    const closed = () => refuse(new ConnectionFailed(`${from}: closed before the handshake was complete`));
+    this.#open.set(socket, giveUp);
     const timer = setTimeout(() => {
-      refuse(new HandshakeTimeout(`${from}: no handshake within ${handshakeTimeout} ms`));
-    }, handshakeTimeout);
-    /** The handshake has ended in one way or another; false when it had already. */
-    const settle = () => {
-      if (sockets.get(raw) === undefined) return false;
-      sockets.set(raw, undefined);
+      giveUp(new HandshakeTimeout(`${where}: no handshake within ${this.#handshakeTimeout} ms`));
+    }, this.#handshakeTimeout);
+    const early: Uint8Array[] = [];
+    let stream: EngineStream | undefined;
+    try {
+      await socket.handshake((plaintext) => early.push(plaintext));
+      const facts = factsOf(socket, "client");
       clearTimeout(timer);
-      return true;
-    };
-    sockets.set(raw, refuse);
-    raw.once("close", () => {
-      closed();
-      sockets.delete(raw);
-    });
-    socket.once("close", closed).once("end", closed).on("error", refuse);
-    socket.once("secure", () => {
-      if (sockets.get(raw) === undefined) return;
-      try {
-        const refusal = verificationFailure(socket);
-        if (refusal !== undefined) throw refusal;
-        const connection = describe({ network, socket, stream }, "client");
-        settle();
-        onConnection(connection);
-      } catch (error) {
-        // An error of onConnection comes after the handshake was settled: it is reported all the same.
-        if (sockets.get(raw) !== undefined) return refuse(error);
-        socket.destroy();
-        network.close(true);
-        options.onRefused?.(toTlsError(error, from), address);
-      }
-    });
-  };
-
-  const server = createServer({ allowHalfOpen: true, noDelay: true }, accept);
-  const bound = await bind(server, hostname, port);
-
-  return {
-    hostname: bound.address,
-    port: bound.port,
-    close() {
-      server.close();
-      for (const refuse of sockets.values()) refuse?.(new ConnectionFailed("the listener was closed"));
-      return Promise.resolve();
-    },
-  };
-}
-
-function bind(
-  server: ReturnType<typeof createServer>,
-  hostname: string,
-  port: number,
-): Promise<{ address: string; port: number }> {
-  return new Promise((resolve, reject) => {
-    server.once("error", (error) => reject(toTlsError(error, `listen on ${hostname}:${port}`)));
-    server.listen({ host: hostname, port }, () => {
-      const bound = server.address();
-      if (bound === null || typeof bound === "string") {
-        reject(new TlsError(`listen on ${hostname}:${port}: no address`));
-      } else resolve(bound);
-    });
-  });
-}
-
-/**
- * Why the client's certificate was refused, if it was. The stack completes the handshake first and judges the chain
- * afterwards, and only its handle tells the verdict while the certificate can still be read: a stack whose handle tells
- * none is taken to have refused.
- */
-function verificationFailure(socket: TLSSocket): TlsError | undefined {
-  const handle: unknown = Reflect.get(socket, "_handle");
-  const verifyError: unknown = typeof handle === "object" && handle !== null
-    ? Reflect.get(handle, "verifyError")
-    : undefined;
-  if (typeof verifyError !== "function") {
-    return new TlsError("the stack does not say whether it verified the client");
+      this.#open.set(socket, undefined);
+      stream = new EngineStream(socket, early, where);
+      onConnection({ ...facts, stream });
+    } catch (error) {
+      const reason = givenUp ?? refusal(error, where, socket);
+      if (stream === undefined) socket.leave();
+      else stream.destroy();
+      onRefused?.(reason, address);
+    } finally {
+      clearTimeout(timer);
+    }
   }
-  // A code such as CERT_HAS_EXPIRED; nothing or an empty text when the chain is good.
-  const code: unknown = Reflect.apply(verifyError, handle, []);
-  if (code === "" || code === null || code === undefined) return undefined;
-  const cause = Object.assign(new Error(`the stack refused it with ${code}`), { code });
-  const der = peerCertificate(socket);
-  return der === undefined
-    ? toTlsError(cause, "the client's certificate")
-    : explainRefusal(der, "client", cause, new Date());
+}
+
+/** Why a connection was refused, with what the client offered where that is the reason. */
+function refusal(error: unknown, where: string, socket: EngineSocket): TlsError {
+  // The engine's own end is shared by all of its connections: each tells it for itself.
+  if (error instanceof EngineTrap) return new EngineTrap(`${where}: ${error.message}`, { cause: error });
+  if (!(error instanceof TlsError)) return toTlsError(error, where);
+  const tells = error instanceof NoCommonParameters || error instanceof ProtocolVersion;
+  const offered = tells && !socket.closed ? socket.engine.offered() : undefined;
+  return located(
+    error,
+    where,
+    offered === undefined ? "" : `; the client offered ${describeOffered(offered)}`,
+  );
+}
+
+function describeOffered({ versions, groups, signatureSchemes }: Offered): string {
+  const list = (names: readonly string[]) => names.join(", ") || "none";
+  return `versions ${list(versions)}; groups ${list(groups)}; signature schemes ${list(signatureSchemes)}`;
 }

@@ -9,9 +9,6 @@ import type { Negotiated, TlsConnection } from "./types.ts";
 /** The one version that either end speaks. */
 export const tlsVersion = "TLSv1.3";
 
-/** Longest handshake, ms, where the options say nothing. */
-export const defaultHandshakeTimeout = 10_000;
-
 /** What the stack cannot see stays unknown: it reports neither the group nor the signature scheme. */
 function negotiated(socket: TLSSocket): Negotiated {
   const alpn = socket.alpnProtocol;
@@ -20,6 +17,7 @@ function negotiated(socket: TLSSocket): Negotiated {
     cipherSuite: socket.getCipher()?.standardName ?? "unknown",
     group: "unknown",
     signatureScheme: "unknown",
+    resumed: false,
     ...(typeof alpn === "string" && alpn !== "" ? { alpn } : {}),
   };
 }
@@ -62,21 +60,4 @@ export function describe({ network, socket, stream }: Layers, peerRole: Role): T
     remoteAddress: raw.remoteAddress ?? "",
     remotePort: raw.remotePort ?? 0,
   };
-}
-
-/** @throws {RangeError} unless `port` is a whole number from `least` to 65535. */
-export function checkPort(port: number, least: number): void {
-  if (!Number.isInteger(port) || port < least || port > 65_535) {
-    throw new RangeError(`port: expected a whole number from ${least} to 65535, got ${port}`);
-  }
-}
-
-/** Longest delay that a timer of the runtime takes, ms: a longer one would fire at once. */
-const longestTimer = 2 ** 31 - 1;
-
-/** @throws {RangeError} unless `value` is a whole number from 1 to `most`. */
-export function checkPositive(name: string, value: number, most: number = longestTimer): void {
-  if (!Number.isInteger(value) || value < 1 || value > most) {
-    throw new RangeError(`${name}: expected a whole number from 1 to ${most}, got ${value}`);
-  }
 }

@@ -6,6 +6,7 @@ import type { Socket } from "node:net";
 import { Duplex } from "node:stream";
 import type { TLSSocket } from "node:tls";
 import { ConnectionFailed, toTlsError } from "./errors.ts";
+import { IdleTimer } from "./idle_timer.ts";
 
 /** Most plaintext that waits to be read before the network is held, bytes: four records (RFC 8446 section 5.1). */
 const plaintextLimit = 4 * 16_384;
@@ -62,8 +63,7 @@ export class PlaintextStream extends Duplex {
   readonly #where: string;
   /** The peer has ended its direction. */
   #ended = false;
-  #idleLimit = 0;
-  #idle: ReturnType<typeof setTimeout> | undefined;
+  readonly #idle = new IdleTimer(this);
 
   /**
    * Made before the handshake, so that no byte comes before its listeners.
@@ -78,7 +78,7 @@ export class PlaintextStream extends Duplex {
     // An error that nobody listens to would end the process; the owner's own listeners hear it, and 'close' follows.
     this.on("error", () => {});
     socket.on("data", (bytes: Uint8Array) => {
-      this.#active();
+      this.#idle.active();
       if (!this.push(bytes)) network.hold();
     });
     socket.on("end", () => {
@@ -89,28 +89,10 @@ export class PlaintextStream extends Duplex {
     socket.on("close", () => this.#closed());
   }
 
-  /**
-   * As `net.Socket` has it, because node:http asks it of what it serves: emits 'timeout' after that many milliseconds
-   * without a byte in either direction; 0 for never.
-   */
+  /** See {@link IdleTimer.set}. */
   setTimeout(limit: number, heard?: () => void): this {
-    if (heard !== undefined) {
-      if (limit === 0) this.off("timeout", heard);
-      else this.once("timeout", heard);
-    }
-    this.#idleLimit = limit;
-    this.#active();
+    this.#idle.set(limit, heard);
     return this;
-  }
-
-  /** A byte has gone by: the idle time counts from here. */
-  #active(): void {
-    clearTimeout(this.#idle);
-    this.#idle = undefined;
-    if (this.#idleLimit === 0 || this.destroyed) return;
-    const idle = setTimeout(() => this.emit("timeout"), this.#idleLimit);
-    Deno.unrefTimer(idle);
-    this.#idle = idle;
   }
 
   /** The connection below is gone: what has arrived can still be read, nothing more be written. */
@@ -128,7 +110,7 @@ export class PlaintextStream extends Duplex {
   override _write(bytes: Uint8Array, _encoding: string, done: Callback): void {
     // The stack never calls back for an empty write, which node:http makes after each answer.
     if (bytes.length === 0) return done();
-    this.#active();
+    this.#idle.active();
     this.#socket.write(bytes, (error) => done(error ? toTlsError(error, this.#where) : null));
   }
 
@@ -137,7 +119,7 @@ export class PlaintextStream extends Duplex {
   }
 
   override _destroy(error: Error | null, done: Callback): void {
-    clearTimeout(this.#idle);
+    this.#idle.stop();
     this.#socket.destroy();
     this.#network.close(false);
     done(error);

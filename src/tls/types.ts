@@ -1,11 +1,22 @@
 // The face of TLS for the rest of the product: what listen() and connect() take and give, whatever engine is below.
 
 import type { Duplex } from "node:stream";
+import type { Profile } from "../pqc/profiles.ts";
+
+/** What carries the connections: the engine in WebAssembly, or the runtime's own stack, which enforces no profile. */
+export type TlsEngine = "wasm" | "native";
 
 /** A certificate chain and its private key, PEM, leaf first. */
 export interface Credentials {
   certificateChain: string;
   privateKey: string;
+}
+
+/** A profile with the certificates that are shown on it. */
+export interface Offer {
+  readonly profile: Profile;
+  /** The chain and its key are of the profile's certificate algorithm. */
+  readonly credentials: Credentials;
 }
 
 /** Who is at the other end, from the certificate that the handshake verified. */
@@ -20,6 +31,8 @@ export interface PeerIdentity {
   readonly serialNumber: string;
   /** End of validity. */
   readonly notAfter: Date;
+  /** Of its key, e.g. `ECDSA P-256` or `ML-DSA-65`. */
+  readonly keyAlgorithm: string;
 }
 
 /**
@@ -33,8 +46,13 @@ export interface Negotiated {
   readonly cipherSuite: string;
   /** Key exchange group as in the IANA registry, e.g. `X25519MLKEM768`. */
   readonly group: string;
-  /** Signature scheme of the server's CertificateVerify, e.g. `ecdsa_secp256r1_sha256`. */
+  /**
+   * Signature scheme of the server's CertificateVerify, e.g. `ecdsa_secp256r1_sha256`. Nobody signs a resumed handshake:
+   * there it is the scheme of the session's first one.
+   */
   readonly signatureScheme: string;
+  /** Whether it goes on from an earlier handshake. A stack that does not tell says false. */
+  readonly resumed: boolean;
   /** Application protocol, when one was agreed on. */
   readonly alpn?: string;
 }
@@ -56,9 +74,15 @@ export interface ListenOptions {
   hostname: string;
   /** Port to bind; 0 for any free one. */
   port: number;
-  credentials: Credentials;
+  /**
+   * What is accepted, the preferred offer first. A client gets the first that it has a group and a signature scheme of;
+   * one that has none is refused.
+   */
+  offers: readonly Offer[];
   /** Certificates, PEM, that a client's chain must end in. A client without such a chain is refused. */
   trust: string;
+  /** @default "wasm" */
+  engine?: TlsEngine;
   /** Longest handshake in milliseconds. @default 10000 */
   handshakeTimeout?: number;
   /** Most connections at once; further ones are closed unanswered. @default 10000 */
@@ -80,8 +104,12 @@ export interface ConnectOptions {
   hostname: string;
   port: number;
   credentials: Credentials;
+  /** The one profile that is offered. @default the default profile, 2 */
+  profile?: Profile;
   /** Certificates, PEM, that the server's chain must end in. */
   trust: string;
+  /** @default "wasm" */
+  engine?: TlsEngine;
   /** Name that the server's certificate must carry. @default hostname */
   serverName?: string;
   /** Longest TCP connect and handshake together, in milliseconds. @default 10000 */

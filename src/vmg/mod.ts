@@ -74,7 +74,7 @@ export function startVmg(options: VmgOptions): Promise<RunningVmg> {
 }
 
 function assemble(options: VmgOptions, state: StateDatabase): RunningVmg {
-  const { vehicle, log, credentials, trust, https, telemetry: source } = options;
+  const { vehicle, log, credentials, profile, tlsEngine, trust, https, telemetry: source } = options;
   const { vin, vmgId } = vehicle;
   const link = options.link ?? {};
   const settings = updateSettings(options.update ?? {}, vmgId);
@@ -84,6 +84,8 @@ function assemble(options: VmgOptions, state: StateDatabase): RunningVmg {
   let httpsAddress: string | null = null;
   const dispatcher = httpsAgent({
     credentials,
+    profile,
+    engine: tlsEngine,
     trust,
     serverName: https.serverName,
     timeout: link.connectTimeout,
@@ -150,6 +152,8 @@ function assemble(options: VmgOptions, state: StateDatabase): RunningVmg {
     vmgId,
     target: options.mqtt,
     credentials,
+    profile,
+    engine: tlsEngine,
     trust,
     outbox,
     reconnectDelay: retry.retryDelay,

@@ -2,7 +2,8 @@
 
 import type { CodecPool } from "../codec/pool.ts";
 import type { VerifyKey } from "../pqc/signature.ts";
-import type { Credentials } from "../tls/types.ts";
+import type { Profile } from "../pqc/profiles.ts";
+import type { Credentials, TlsEngine } from "../tls/types.ts";
 import type { Logger } from "../log.ts";
 import type { TelemetrySource } from "./telemetry.ts";
 import type { VehicleDescription } from "./vehicle.ts";
@@ -14,6 +15,10 @@ export interface VmgOptions {
   directory: string;
   /** The vehicle's certificate and key: the common name is `vehicle-{VIN}`. */
   credentials: Credentials;
+  /** The profile of its links. @default the default profile, 2 */
+  profile?: Profile;
+  /** What carries TLS. @default "wasm" */
+  tlsEngine?: TlsEngine;
   /** Certificates, PEM, that the server's chain must end in. */
   trust: string;
   /** Public keys whose signature on a package is accepted. At least one. */

@@ -33,7 +33,7 @@ interopTest(
   "curl registers, uploads, downloads in ranges, and is refused where it should be",
   [peers.curl],
   async (t) => {
-    await using server = await startTestServer("127.0.34.22");
+    await using server = await startTestServer("127.0.34.22", { profiles: [2, 0] });
     const vehicle = `vehicle-${vinA}`;
     const json = ["-H", "Content-Type: application/json", "-d"];
 

@@ -41,7 +41,7 @@ async function mosquitto(
 interopTest("mosquitto_pub is taken as the vehicle that its certificate names, and as no other", [
   peers.mosquittoClients,
 ], async () => {
-  await using server = await startTestServer("127.0.34.21");
+  await using server = await startTestServer("127.0.34.21", { profiles: [2, 0] });
   const { vehicleA, vehicleB, operator } = server;
   const registration = { vin: vinA, vehicle_model: "Test", vehicle_year: 2026, vmg_id: "VMG-001" };
   await vehicleA.rest.call(routes.registerVehicle, { body: registration });

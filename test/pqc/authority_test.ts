@@ -164,7 +164,7 @@ Deno.test("files that are not what they should be are named, and keys not repeat
     );
     await assert.rejects(issueVehicle(vin, { directory }), (error: unknown) => {
       assert.ok(error instanceof BadPkiFile);
-      assert.match(error.message, /ca\.key: expected an ECDSA P-256 private key/);
+      assert.match(error.message, /ca\.key: expected a private key as PKCS#8 PEM, ECDSA P-256 or ML-DSA/);
       assert.ok(!Deno.inspect(error).includes(secret));
       return true;
     });

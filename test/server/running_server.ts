@@ -10,6 +10,7 @@ import type { Vci, VciEcu } from "../../src/contract/vehicles.ts";
 import { createLogger } from "../../src/log.ts";
 import { initAuthority, issueOperator, issueServer, issueVehicle } from "../../src/pqc/authority.ts";
 import { loadCredentials, type LoadedCredentials } from "../../src/pqc/pki_directory.ts";
+import { defaultProfileId, profileById } from "../../src/pqc/profiles.ts";
 import { importSigningKey } from "../../src/pqc/signature.ts";
 import { type RunningServer, type ServerOptions, startServer } from "../../src/server/mod.ts";
 import { connect } from "../../src/tls/connect.ts";
@@ -40,10 +41,16 @@ export interface TestServer extends AsyncDisposable {
   mqtt(caller: Caller, options: IClientOptions): Promise<MqttClient>;
 }
 
+/** What differs of a server. */
+export interface TestServerOptions extends Partial<ServerOptions> {
+  /** With ECDSA certificates. Peers on an older OpenSSL need 0 among them. @default [2] */
+  profiles?: readonly number[];
+}
+
 /** Starts a server. @param hostname loopback address of the test file's own */
 export async function startTestServer(
   hostname: string,
-  overrides: Partial<ServerOptions> = {},
+  { profiles = [defaultProfileId], ...overrides }: TestServerOptions = {},
 ): Promise<TestServer> {
   const directory = await Deno.makeTempDir({ prefix: "zonebench_server_" });
   const pki = join(directory, "pki");
@@ -51,11 +58,11 @@ export async function startTestServer(
   await issueServer({ directory: pki, names: [hostname] });
   await issueOperator("bench", { directory: pki });
   for (const vin of [vinA, vinB]) await issueVehicle(vin, { directory: pki });
-  const { certificateChain, privateKey, trust } = await loadCredentials(pki, "server");
+  const { trust, ...credentials } = await loadCredentials(pki, "server");
   const lines: string[] = [];
   const options: ServerOptions = {
     dataDirectory: join(directory, "data"),
-    credentials: { certificateChain, privateKey },
+    offers: profiles.map((id) => ({ profile: profileById(id), credentials })),
     trust,
     signingKey: await importSigningKey(await Deno.readTextFile(join(pki, "signing.key"))),
     log: createLogger({ write: (line) => lines.push(line), level: "debug", color: false }),

@@ -5,7 +5,14 @@ import type { Socket } from "node:net";
 import { connect as connectTls, type ConnectionOptions, type TLSSocket } from "node:tls";
 import { connect } from "../../src/tls/connect.ts";
 import { listen } from "../../src/tls/listen.ts";
-import type { ConnectOptions, ListenOptions, TlsConnection, TlsListener } from "../../src/tls/types.ts";
+import type {
+  ConnectOptions,
+  Credentials,
+  ListenOptions,
+  TlsConnection,
+  TlsListener,
+} from "../../src/tls/types.ts";
+import { profileById } from "../../src/pqc/profiles.ts";
 import { clientLeaf, serverLeaf, testAuthority } from "../support/certificates.ts";
 
 export const authority = await testAuthority("Test CA");
@@ -54,9 +61,17 @@ export interface Bench {
   keep<S extends Socket>(socket: S): S;
 }
 
+/** What differs of a listener; both ends have its engine. */
+export interface BenchOptions extends Partial<ListenOptions> {
+  /** What the server shows on the profiles below. @default a good certificate */
+  credentials?: Credentials;
+  /** Profiles that the server accepts. @default [2, 0]: dialRaw() knows nothing of ML-KEM alone */
+  profiles?: readonly number[];
+}
+
 /** Runs a test against a listener and closes everything afterwards. */
 export async function withBench(
-  differs: Partial<ListenOptions>,
+  { credentials = server, profiles = [2, 0], ...differs }: BenchOptions,
   run: (bench: Bench) => Promise<void>,
 ): Promise<void> {
   const connections = new Arrivals<TlsConnection>();
@@ -69,7 +84,7 @@ export async function withBench(
   const listener = await listen({
     hostname: "127.0.0.1",
     port: 0,
-    credentials: server,
+    offers: profiles.map((id) => ({ profile: profileById(id), credentials })),
     trust,
     onConnection: (connection) => {
       open.push(connection.stream);
@@ -89,13 +104,14 @@ export async function withBench(
       connections,
       refusals,
       keep,
-      dial: async (differs = {}) => {
+      dial: async (different = {}) => {
         const connection = await connect({
           hostname: "127.0.0.1",
           port: listener.port,
           credentials: vehicle,
           trust,
-          ...differs,
+          engine: differs.engine,
+          ...different,
         });
         open.push(connection.stream);
         return connection;

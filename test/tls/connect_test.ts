@@ -3,13 +3,15 @@ import { once } from "node:events";
 import { createServer, type Socket } from "node:net";
 import { connect } from "../../src/tls/connect.ts";
 import {
-  BadCertificate,
   BadCredentials,
+  CertificateExpired,
+  CertificateNotYetValid,
   ConnectionFailed,
   HandshakeTimeout,
   NameMismatch,
   type TlsError,
   UnknownIssuer,
+  WrongKeyUsage,
 } from "../../src/tls/errors.ts";
 import type { Credentials } from "../../src/tls/types.ts";
 import { clientLeaf, serverLeaf } from "../support/certificates.ts";
@@ -42,7 +44,9 @@ Deno.test("connect() says who the server is", async () => {
     assert.equal(peer.commonName, "server");
     assert.deepEqual(peer.organizationalUnits, []);
     assert.equal(negotiated.protocol, "TLSv1.3");
-    assert.equal(negotiated.group, "unknown");
+    assert.equal(negotiated.group, "X25519MLKEM768");
+    assert.equal(negotiated.signatureScheme, "ecdsa_secp256r1_sha256");
+    assert.equal(negotiated.cipherSuite, "TLS_CHACHA20_POLY1305_SHA256");
     assert.equal(remoteAddress, "127.0.0.1");
   });
 });
@@ -55,8 +59,8 @@ Deno.test("connect() takes a name, any of the certificate's, in any case", async
 
 const refusedServers: [string, () => Promise<Credentials>, new (message: string) => TlsError][] = [
   ["of a foreign authority", () => serverLeaf(foreignAuthority), UnknownIssuer],
-  ["that has ended", () => serverLeaf(authority, { begins: -40 }), BadCertificate],
-  ["that is not valid yet", () => serverLeaf(authority, { begins: 40 }), BadCertificate],
+  ["that has ended", () => serverLeaf(authority, { begins: -40 }), CertificateExpired],
+  ["that is not valid yet", () => serverLeaf(authority, { begins: 40 }), CertificateNotYetValid],
   ["for another name", () => serverLeaf(authority, { names: ["elsewhere.example"] }), NameMismatch],
   ["for another address", () => serverLeaf(authority, { names: ["127.0.0.2"] }), NameMismatch],
   [
@@ -64,7 +68,7 @@ const refusedServers: [string, () => Promise<Credentials>, new (message: string)
     () => serverLeaf(authority, { names: [], commonName: "127.0.0.1" }),
     NameMismatch,
   ],
-  ["that is a vehicle's", () => clientLeaf(authority, { names: ["127.0.0.1"] }), BadCertificate],
+  ["that is a vehicle's", () => clientLeaf(authority, { names: ["127.0.0.1"] }), WrongKeyUsage],
 ];
 for (const [what, make, expected] of refusedServers) {
   Deno.test(`connect() refuses a server's certificate ${what}`, async () => {

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { connect as connectTcp } from "node:net";
+import { profileById } from "../../src/pqc/profiles.ts";
 import {
   BadCredentials,
   CertificateExpired,
@@ -9,11 +10,13 @@ import {
   ConnectionFailed,
   HandshakeTimeout,
   ProtocolVersion,
+  ProtocolViolation,
   TlsError,
   TooManyConnections,
   UnknownIssuer,
   WrongKeyUsage,
 } from "../../src/tls/errors.ts";
+import { BadCertificateSignature, PeerAlert, Truncated } from "../../src/tls/engine/failures.ts";
 import { listen } from "../../src/tls/listen.ts";
 import type { Credentials } from "../../src/tls/types.ts";
 import { clientLeaf, serverLeaf } from "../support/certificates.ts";
@@ -28,6 +31,9 @@ import {
   withBench,
 } from "./bench.ts";
 
+const profile = profileById(2);
+const offers = [{ profile, credentials: server }];
+
 /** A good client is served: whatever came before has not harmed the listener. */
 async function servesOn({ connections, dial }: Bench): Promise<void> {
   const client = await dial();
@@ -37,7 +43,7 @@ async function servesOn({ connections, dial }: Bench): Promise<void> {
   client.stream.end();
 }
 
-Deno.test("listen() says who connected and what was negotiated, and does not claim a group", async () => {
+Deno.test("listen() says who connected and what was negotiated", async () => {
   await withBench({}, async ({ listener, connections, dial }) => {
     const client = await dial();
     const { peer, negotiated, localPort, remoteAddress, remotePort } = await connections.next();
@@ -51,8 +57,8 @@ Deno.test("listen() says who connected and what was negotiated, and does not cla
       negotiated.cipherSuite,
       /^TLS_(AES_(128_GCM_SHA256|256_GCM_SHA384)|CHACHA20_POLY1305_SHA256)$/,
     );
-    assert.equal(negotiated.group, "unknown");
-    assert.equal(negotiated.signatureScheme, "unknown");
+    assert.equal(negotiated.group, "X25519MLKEM768");
+    assert.equal(negotiated.signatureScheme, "ecdsa_secp256r1_sha256");
     assert.equal(negotiated.alpn, undefined);
     assert.equal(localPort, listener.port);
     assert.equal(remoteAddress, "127.0.0.1");
@@ -81,20 +87,29 @@ function closed(socket: { once(event: "close", heard: () => void): unknown }): P
   return new Promise((resolve) => void socket.once("close", resolve));
 }
 
-const refusedClients: [string, () => Promise<Credentials>, new (message: string) => TlsError][] = [
-  ["of a foreign authority", () => clientLeaf(foreignAuthority), UnknownIssuer],
-  ["that has ended", () => clientLeaf(authority, { begins: -40 }), CertificateExpired],
-  ["that is not valid yet", () => clientLeaf(authority, { begins: 40 }), CertificateNotYetValid],
-  ["that is a server's", () => serverLeaf(authority), WrongKeyUsage],
+const refusedClients: [string, () => Promise<Credentials>, new (message: string) => TlsError, string][] = [
+  ["of a foreign authority", () => clientLeaf(foreignAuthority), UnknownIssuer, "unknown_ca"],
+  ["that has ended", () => clientLeaf(authority, { begins: -40 }), CertificateExpired, "certificate_expired"],
+  [
+    "that is not valid yet",
+    () => clientLeaf(authority, { begins: 40 }),
+    CertificateNotYetValid,
+    "certificate_expired",
+  ],
+  ["that is a server's", () => serverLeaf(authority), WrongKeyUsage, "unsupported_certificate"],
 ];
-for (const [what, make, expected] of refusedClients) {
+for (const [what, make, expected, alert] of refusedClients) {
   Deno.test(`listen() refuses a certificate ${what}, and serves on`, async () => {
     await withBench({}, async (bench) => {
       // The client is done before the server looks at its certificate: it learns of it from the stream.
       const client = await bench.dial({ credentials: await make() });
       const refusal = await bench.refusals.next();
       assert.ok(refusal instanceof expected, `expected ${expected.name}, got ${refusal}`);
-      assert.equal(await readText(client.stream), "");
+      assert.equal(refusal.alert, alert);
+      await assert.rejects(readText(client.stream), (error) => {
+        return error instanceof PeerAlert && error.alert === alert &&
+          error.message.startsWith("TLS connection to 127.0.0.1:");
+      });
       assert.equal(bench.connections.waiting, 0);
       await servesOn(bench);
     });
@@ -107,7 +122,7 @@ Deno.test("listen() refuses a certificate whose authority only has the trusted o
   await withBench({}, async (bench) => {
     await bench.dial({ credentials: await clientLeaf(impostor) });
     const refusal = await bench.refusals.next();
-    assert.ok(refusal instanceof UnknownIssuer, String(refusal));
+    assert.ok(refusal instanceof BadCertificateSignature, String(refusal));
     await servesOn(bench);
   });
 });
@@ -134,7 +149,7 @@ Deno.test("listen() refuses what is not TLS, and serves on", async () => {
     client.write("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
     client.resume();
     const refusal = await bench.refusals.next();
-    assert.ok(refusal instanceof ProtocolVersion, String(refusal));
+    assert.ok(refusal instanceof ProtocolViolation, String(refusal));
     await closed(client);
     await servesOn(bench);
   });
@@ -186,8 +201,8 @@ Deno.test("listen() closes connections beyond maxConnections and takes new ones 
     await assert.rejects(bench.dial(), ConnectionFailed);
     assert.ok(await bench.refusals.next() instanceof TooManyConnections);
     const gone = once(accepted.stream, "close");
-    first.stream.destroy();
     accepted.stream.resume().on("end", () => accepted.stream.end());
+    first.stream.resume().end();
     await gone;
     await new Promise((resolve) => setTimeout(resolve, 20));
     await servesOn(bench);
@@ -206,8 +221,7 @@ Deno.test("listen() closes a connection whose handler throws, and serves on", as
   };
   await withBench(options, async ({ dial }) => {
     const first = await dial();
-    first.stream.resume();
-    await once(first.stream, "end");
+    await assert.rejects(readText(first.stream), Truncated);
     assert.match(refusals[0].message, /the handler failed/);
     const second = await dial();
     assert.equal(await readText(second.stream), "served");
@@ -224,7 +238,7 @@ Deno.test("close() frees the port and leaves connections up", async () => {
     const again = await listen({
       hostname: "127.0.0.1",
       port: listener.port,
-      credentials: server,
+      offers,
       trust,
       onConnection() {},
     });
@@ -238,26 +252,29 @@ Deno.test("close() frees the port and leaves connections up", async () => {
 Deno.test("listen() says that the port is taken", async () => {
   await withBench({}, async ({ listener: { port } }) => {
     await assert.rejects(
-      listen({ hostname: "127.0.0.1", port, credentials: server, trust, onConnection() {} }),
+      listen({ hostname: "127.0.0.1", port, offers, trust, onConnection() {} }),
       (error: unknown) => error instanceof TlsError && error.message.includes(`127.0.0.1:${port}`),
     );
   });
 });
 
 Deno.test("listen() checks its options first, and quotes what it got", async () => {
-  const good = { hostname: "127.0.0.1", port: 0, credentials: server, trust, onConnection() {} };
+  const good = { hostname: "127.0.0.1", port: 0, offers, trust, onConnection() {} };
   await assert.rejects(listen({ ...good, port: 65_536 }), /port: .*65536/);
   await assert.rejects(listen({ ...good, handshakeTimeout: 0 }), /handshakeTimeout: .* got 0/);
   await assert.rejects(listen({ ...good, handshakeTimeout: 2 ** 31 }), /handshakeTimeout: .* got 2147483648/);
   await assert.rejects(listen({ ...good, maxConnections: 1.5 }), /maxConnections: .* got 1\.5/);
   await assert.rejects(listen({ ...good, trust: "" }), BadCredentials);
   await assert.rejects(
-    listen({ ...good, credentials: { ...server, certificateChain: "x" } }),
+    listen({ ...good, offers: [{ profile, credentials: { ...server, certificateChain: "x" } }] }),
     BadCredentials,
   );
-  await assert.rejects(listen({ ...good, credentials: { ...server, privateKey: "x" } }), BadCredentials);
   await assert.rejects(
-    listen({ ...good, credentials: { ...server, privateKey: vehicle.privateKey } }),
+    listen({ ...good, offers: [{ profile, credentials: { ...server, privateKey: "x" } }] }),
+    BadCredentials,
+  );
+  await assert.rejects(
+    listen({ ...good, offers: [{ profile, credentials: { ...server, privateKey: vehicle.privateKey } }] }),
     (error: unknown) => error instanceof BadCredentials && !error.message.includes("BEGIN"),
   );
 });

@@ -5,7 +5,7 @@ import { ConnectionFailed, TlsError } from "../../src/tls/errors.ts";
 import { readText, withBench } from "./bench.ts";
 
 Deno.test("a stream carries the other direction on after one end is done: server first", async () => {
-  await withBench({}, async ({ connections, dial }) => {
+  await withBench({ engine: "native" }, async ({ connections, dial }) => {
     const client = await dial();
     const accepted = await connections.next();
     accepted.stream.end("from the server");
@@ -16,7 +16,7 @@ Deno.test("a stream carries the other direction on after one end is done: server
 });
 
 Deno.test("a stream carries the other direction on after one end is done: client first", async () => {
-  await withBench({}, async ({ connections, dial }) => {
+  await withBench({ engine: "native" }, async ({ connections, dial }) => {
     const client = await dial();
     const accepted = await connections.next();
     client.stream.end("from the client");
@@ -27,7 +27,7 @@ Deno.test("a stream carries the other direction on after one end is done: client
 });
 
 Deno.test("a stream is closed on both sides once both ends are done", async () => {
-  await withBench({}, async ({ connections, dial }) => {
+  await withBench({ engine: "native" }, async ({ connections, dial }) => {
     const client = await dial();
     const accepted = await connections.next();
     const closed = Promise.all([once(client.stream, "close"), once(accepted.stream, "close")]);
@@ -38,7 +38,7 @@ Deno.test("a stream is closed on both sides once both ends are done", async () =
 });
 
 Deno.test("an empty write does not stop the stream", async () => {
-  await withBench({}, async ({ connections, dial }) => {
+  await withBench({ engine: "native" }, async ({ connections, dial }) => {
     const client = await dial();
     const accepted = await connections.next();
     accepted.stream.write("");
@@ -48,7 +48,7 @@ Deno.test("an empty write does not stop the stream", async () => {
 });
 
 Deno.test("setTimeout() tells of a stream on which nothing moves, and may be taken back", async () => {
-  await withBench({}, async ({ connections, dial }) => {
+  await withBench({ engine: "native" }, async ({ connections, dial }) => {
     const client = await dial();
     const accepted = await connections.next();
     assert.ok("setTimeout" in accepted.stream && typeof accepted.stream.setTimeout === "function");
@@ -96,7 +96,7 @@ async function settled(read: () => number): Promise<number> {
 const total = 64 * 1024 * 1024;
 for (const sender of ["server", "client"] as const) {
   Deno.test(`a ${sender} that sends 64 MiB to a reader that waits is held, and nothing is lost`, async () => {
-    await withBench({}, async ({ connections, dial }) => {
+    await withBench({ engine: "native" }, async ({ connections, dial }) => {
       const client = await dial();
       const accepted = await connections.next();
       const [source, sink] = sender === "server"
@@ -120,7 +120,7 @@ for (const sender of ["server", "client"] as const) {
 }
 
 Deno.test("what has arrived can be read after the peer has closed", async () => {
-  await withBench({}, async ({ connections, dial }) => {
+  await withBench({ engine: "native" }, async ({ connections, dial }) => {
     const client = await dial();
     const accepted = await connections.next();
     client.stream.end();
@@ -131,7 +131,7 @@ Deno.test("what has arrived can be read after the peer has closed", async () => 
 });
 
 Deno.test("destroying a stream closes the other end", async () => {
-  await withBench({}, async ({ connections, dial }) => {
+  await withBench({ engine: "native" }, async ({ connections, dial }) => {
     const client = await dial();
     const accepted = await connections.next();
     const closed = once(accepted.stream, "close").catch((error: unknown) =>
@@ -145,7 +145,7 @@ Deno.test("destroying a stream closes the other end", async () => {
 });
 
 Deno.test("writing to a connection that the peer has dropped fails with an error of the tree", async () => {
-  await withBench({}, async ({ connections, dial }) => {
+  await withBench({ engine: "native" }, async ({ connections, dial }) => {
     const client = await dial();
     const accepted = await connections.next();
     accepted.stream.destroy();

@@ -4,15 +4,17 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { Duplex } from "node:stream";
 import type { Logger } from "../../log.ts";
 import { describeError } from "../../log.ts";
+import { describeNegotiated } from "../../pqc/profiles.ts";
 import { listen } from "../../tls/listen.ts";
-import type { Credentials, TlsConnection, TlsListener } from "../../tls/types.ts";
+import type { Offer, TlsConnection, TlsEngine, TlsListener } from "../../tls/types.ts";
 import type { Metrics } from "../metrics.ts";
 import { HttpProblem, problemResponse } from "./problem.ts";
 
 export interface HttpsServerOptions {
   hostname: string;
   port: number;
-  credentials: Credentials;
+  offers: readonly Offer[];
+  tlsEngine?: TlsEngine;
   trust: string;
   handshakeTimeout?: number;
   maxConnections: number;
@@ -81,11 +83,12 @@ export class HttpsServer {
 
   /** Listens. @throws when the address cannot be bound */
   async open(): Promise<void> {
-    const { hostname, port, credentials, trust, handshakeTimeout, maxConnections } = this.#options;
+    const { hostname, port, offers, tlsEngine, trust, handshakeTimeout, maxConnections } = this.#options;
     this.#listener = await listen({
       hostname,
       port,
-      credentials,
+      offers,
+      engine: tlsEngine,
       trust,
       handshakeTimeout,
       maxConnections,
@@ -111,7 +114,9 @@ export class HttpsServer {
       this.#gauge();
     });
     this.#options.log.debug(
-      `Connection from ${remoteAddress}: TLS ${negotiated.protocol} (${negotiated.group}) ${peer.commonName}`,
+      `Connection from ${remoteAddress}: TLS handshake successful (${
+        describeNegotiated(negotiated)
+      }) ${peer.commonName}`,
     );
     this.#options.onConnection?.(connection);
     this.#http.emit("connection", stream);

@@ -6,8 +6,9 @@ import { Aedes, type AuthenticateError, type Client, type PublishPacket, type Su
 import { vehicleStatus } from "../../contract/mqtt.ts";
 import type { Logger } from "../../log.ts";
 import { describeError } from "../../log.ts";
+import { describeNegotiated } from "../../pqc/profiles.ts";
 import { listen } from "../../tls/listen.ts";
-import type { Credentials, TlsConnection, TlsListener } from "../../tls/types.ts";
+import type { Offer, TlsConnection, TlsEngine, TlsListener } from "../../tls/types.ts";
 import { identityOf } from "../identity.ts";
 import type { Inbox } from "../inbox.ts";
 import { JsonTextError, parseJson } from "../json_text.ts";
@@ -25,7 +26,8 @@ import { MemorySessions } from "./sessions.ts";
 import { isOwnFilter, ownTopic } from "./topics.ts";
 
 export interface BrokerOptions extends MqttOptions {
-  credentials: Credentials;
+  offers: readonly Offer[];
+  tlsEngine?: TlsEngine;
   trust: string;
   handshakeTimeout?: number;
   store: Store;
@@ -142,7 +144,8 @@ class Broker implements RunningBroker {
       this.#listener = await listen({
         hostname,
         port,
-        credentials: this.#options.credentials,
+        offers: this.#options.offers,
+        engine: this.#options.tlsEngine,
         trust: this.#options.trust,
         handshakeTimeout: this.#options.handshakeTimeout,
         maxConnections: this.#options.maxConnections ?? 2000,
@@ -175,7 +178,7 @@ class Broker implements RunningBroker {
     const identity = identityOf(peer);
     this.#log.info(`New connection from ${remoteAddress}`);
     this.#log.info(
-      `TLS handshake successful (${negotiated.group}, ${negotiated.signatureScheme}) ${identity.name}`,
+      `TLS handshake successful (${describeNegotiated(negotiated)}) ${identity.name}`,
     );
     if (!this.#aedes || this.#stopping) {
       tls.stream.destroy();

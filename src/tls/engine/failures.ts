@@ -123,6 +123,7 @@ const noAlert = 256;
  */
 export function toFailure(kind: number, alert: number, text: string): TlsError {
   const Type = classes.get(kind) ?? TlsError;
-  const options = alert === noAlert ? {} : { alert: alerts.nameOf(alert) };
-  return new Type(text, options);
+  if (alert === noAlert) return new Type(text);
+  const name = alerts.nameOf(alert);
+  return new Type(Type === PeerAlert ? `the peer ended it with the alert ${name}` : text, { alert: name });
 }

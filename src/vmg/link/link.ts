@@ -2,7 +2,8 @@
 
 import { topicOf, vehicleClientId, type VehicleStatus } from "../../contract/mqtt.ts";
 import type { Logger } from "../../log.ts";
-import type { Credentials } from "../../tls/types.ts";
+import { describeNegotiated, type Profile } from "../../pqc/profiles.ts";
+import type { Credentials, TlsEngine } from "../../tls/types.ts";
 import type { MqttTarget } from "../options.ts";
 import { Backoff, delay, orAborted, settledWithin } from "../wait.ts";
 import { bareAddress } from "./address.ts";
@@ -16,6 +17,8 @@ export interface LinkOptions {
   vmgId: string;
   target: MqttTarget;
   credentials: Credentials;
+  profile?: Profile;
+  engine?: TlsEngine;
   trust: string;
   outbox: Outbox;
   /** First and largest upper bound of the wait before another try. */
@@ -171,9 +174,8 @@ export class Link {
       });
       this.#total++;
       this.#lastConnection = new Date().toISOString();
-      const { protocol, cipherSuite, group } = session.negotiated;
       this.#log.info(
-        `Connected (${protocol}, ${cipherSuite}, group ${group}, ` +
+        `Connected (${describeNegotiated(session.negotiated)}, ${session.negotiated.cipherSuite}, ` +
           `${session.sessionPresent ? "session restored" : "new session"})`,
       );
       return session;

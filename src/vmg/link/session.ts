@@ -3,7 +3,8 @@
 import { Buffer } from "node:buffer";
 import { MqttClient } from "mqtt";
 import { connect } from "../../tls/connect.ts";
-import type { Credentials, Negotiated } from "../../tls/types.ts";
+import type { Profile } from "../../pqc/profiles.ts";
+import type { Credentials, Negotiated, TlsEngine } from "../../tls/types.ts";
 import { VmgError } from "../errors.ts";
 import type { MqttTarget } from "../options.ts";
 import { orAborted } from "../wait.ts";
@@ -17,6 +18,8 @@ export class SessionError extends VmgError {
 export interface SessionOptions {
   target: MqttTarget;
   credentials: Credentials;
+  profile?: Profile;
+  engine?: TlsEngine;
   trust: string;
   clientId: string;
   /** Topics to subscribe to, QoS 1. */
@@ -51,13 +54,15 @@ export interface MqttSession {
 
 /** Opens a connection. @throws {TlsError} {@link SessionError} or the signal's reason */
 export async function openSession(options: SessionOptions): Promise<MqttSession> {
-  const { target, credentials, trust, connectTimeout, signal } = options;
+  const { target, credentials, profile, engine, trust, connectTimeout, signal } = options;
   const where = `MQTT connection to ${target.hostname}:${target.port}`;
   const connection = await connect({
     hostname: target.hostname,
     port: target.port,
     serverName: target.serverName,
     credentials,
+    profile,
+    engine,
     trust,
     timeout: connectTimeout,
     signal,

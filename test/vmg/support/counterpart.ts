@@ -5,6 +5,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from "node:ht
 import { Buffer } from "node:buffer";
 import type { Duplex } from "node:stream";
 import { Aedes } from "aedes";
+import { defaultProfileId, profileById } from "../../../src/pqc/profiles.ts";
 import { listen } from "../../../src/tls/listen.ts";
 import type { Credentials, TlsConnection, TlsListener } from "../../../src/tls/types.ts";
 
@@ -71,6 +72,7 @@ export class Counterpart implements AsyncDisposable {
     });
     const http = createServer((request, response) => void counterpart.#serve(request, response));
     const { credentials, trust } = options;
+    const offers = [{ profile: profileById(defaultProfileId), credentials }];
     const keep = (connection: TlsConnection) => {
       counterpart.#connections.add(connection);
       connection.stream.on("error", () => {});
@@ -79,7 +81,7 @@ export class Counterpart implements AsyncDisposable {
     counterpart.#https = await listen({
       hostname: "127.0.0.1",
       port: options.httpsPort ?? 0,
-      credentials,
+      offers,
       trust,
       onConnection: (connection) => {
         keep(connection);
@@ -90,7 +92,7 @@ export class Counterpart implements AsyncDisposable {
       counterpart.#mqtt = await listen({
         hostname: "127.0.0.1",
         port: options.mqttPort ?? 0,
-        credentials,
+        offers,
         trust,
         onConnection: (connection) => {
           keep(connection);

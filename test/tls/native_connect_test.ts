@@ -1,0 +1,132 @@
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { createServer, type Socket } from "node:net";
+import { connect } from "../../src/tls/connect.ts";
+import {
+  BadCertificate,
+  BadCredentials,
+  ConnectionFailed,
+  HandshakeTimeout,
+  NameMismatch,
+  type TlsError,
+  UnknownIssuer,
+} from "../../src/tls/errors.ts";
+import type { Credentials } from "../../src/tls/types.ts";
+import { clientLeaf, serverLeaf } from "../support/certificates.ts";
+import { authority, foreignAuthority, trust, vehicle, withBench } from "./bench.ts";
+
+/** A server that accepts and never says a word. */
+async function withSilentServer(run: (port: number) => Promise<void>): Promise<void> {
+  const sockets: Socket[] = [];
+  const silent = createServer((socket) => {
+    socket.on("error", () => {});
+    sockets.push(socket.resume());
+  });
+  await new Promise<void>((resolve) => silent.listen(0, "127.0.0.1", resolve));
+  const address = silent.address();
+  assert.ok(typeof address === "object" && address !== null);
+  try {
+    await run(address.port);
+  } finally {
+    for (const socket of sockets) {
+      socket.destroy();
+      if (!socket.closed) await once(socket, "close");
+    }
+    await new Promise<void>((resolve) => silent.close(() => resolve()));
+  }
+}
+
+Deno.test("connectNative() says who the server is", async () => {
+  await withBench({ engine: "native" }, async ({ dial }) => {
+    const { peer, negotiated, remoteAddress } = await dial();
+    assert.equal(peer.commonName, "server");
+    assert.deepEqual(peer.organizationalUnits, []);
+    assert.equal(negotiated.protocol, "TLSv1.3");
+    assert.equal(negotiated.group, "unknown");
+    assert.equal(remoteAddress, "127.0.0.1");
+  });
+});
+
+Deno.test("connectNative() takes a name, any of the certificate's, in any case", async () => {
+  await withBench({ engine: "native" }, async ({ dial }) => {
+    for (const serverName of ["localhost", "LocalHost", "127.0.0.1"]) await dial({ serverName });
+  });
+});
+
+const refusedServers: [string, () => Promise<Credentials>, new (message: string) => TlsError][] = [
+  ["of a foreign authority", () => serverLeaf(foreignAuthority), UnknownIssuer],
+  ["that has ended", () => serverLeaf(authority, { begins: -40 }), BadCertificate],
+  ["that is not valid yet", () => serverLeaf(authority, { begins: 40 }), BadCertificate],
+  ["for another name", () => serverLeaf(authority, { names: ["elsewhere.example"] }), NameMismatch],
+  ["for another address", () => serverLeaf(authority, { names: ["127.0.0.2"] }), NameMismatch],
+  [
+    "with the name in its common name only",
+    () => serverLeaf(authority, { names: [], commonName: "127.0.0.1" }),
+    NameMismatch,
+  ],
+  ["that is a vehicle's", () => clientLeaf(authority, { names: ["127.0.0.1"] }), BadCertificate],
+];
+for (const [what, make, expected] of refusedServers) {
+  Deno.test(`connectNative() refuses a server's certificate ${what}`, async () => {
+    await withBench({ engine: "native", credentials: await make() }, async ({ dial }) => {
+      await assert.rejects(dial(), (error: unknown) => {
+        assert.ok(error instanceof expected, `expected ${expected.name}, got ${error}`);
+        return true;
+      });
+    });
+  });
+}
+
+Deno.test("connectNative() refuses a name that the certificate does not carry", async () => {
+  await withBench({ engine: "native" }, async ({ dial }) => {
+    for (const serverName of ["other.example", "127.0.0.2", "::1"]) {
+      await assert.rejects(dial({ serverName }), (error: unknown) => {
+        return error instanceof NameMismatch && error.message.includes(serverName) &&
+          error.message.includes("localhost");
+      });
+    }
+  });
+});
+
+Deno.test("connectNative() gives up on a server that says nothing", async () => {
+  await withSilentServer(async (port) => {
+    await assert.rejects(
+      connect({ hostname: "127.0.0.1", port, credentials: vehicle, trust, engine: "native", timeout: 100 }),
+      (error: unknown) => error instanceof HandshakeTimeout && error.message.includes("100 ms"),
+    );
+  });
+});
+
+Deno.test("connectNative() ends with the signal's reason, before it begins and while it waits", async () => {
+  await withSilentServer(async (port) => {
+    const options = { hostname: "127.0.0.1", port, credentials: vehicle, trust, engine: "native" as const };
+    const reason = new Error("no longer wanted");
+    await assert.rejects(connect({ ...options, signal: AbortSignal.abort(reason) }), reason);
+    const controller = new AbortController();
+    const attempt = connect({ ...options, signal: controller.signal });
+    setTimeout(() => controller.abort(reason), 50);
+    await assert.rejects(attempt, reason);
+  });
+});
+
+Deno.test("connectNative() says that nobody listens", async () => {
+  let port = 0;
+  await withSilentServer((free) => Promise.resolve(void (port = free)));
+  await assert.rejects(
+    connect({ hostname: "127.0.0.1", port, credentials: vehicle, trust, engine: "native" }),
+    (error: unknown) =>
+      error instanceof ConnectionFailed && error.message.includes(`127.0.0.1:${port}`) &&
+      error.cause instanceof Error,
+  );
+});
+
+Deno.test("connectNative() checks its options first, and quotes what it got", async () => {
+  const good = { hostname: "127.0.0.1", port: 1, credentials: vehicle, trust, engine: "native" as const };
+  await assert.rejects(connect({ ...good, port: 0 }), /port: .* got 0/);
+  await assert.rejects(connect({ ...good, timeout: -1 }), /timeout: .* got -1/);
+  await assert.rejects(connect({ ...good, trust: "nothing" }), BadCredentials);
+  await assert.rejects(
+    connect({ ...good, credentials: { certificateChain: "", privateKey: "" } }),
+    BadCredentials,
+  );
+});
