@@ -1,6 +1,6 @@
 // A connection of the engine on a TCP connection: moves ciphertext between the two, during the handshake and after it.
 
-import { ProtocolViolation, type TlsError } from "./errors.ts";
+import { ConnectionFailed, ProtocolViolation, type TlsError } from "./errors.ts";
 import type { EngineConnection } from "./engine/connection.ts";
 
 /** Size of the buffer that a connection reads into while little comes, bytes: most connections are idle. */
@@ -116,12 +116,13 @@ export class EngineSocket {
   }
 
   /**
-   * Closes after an alert, if one waits, has gone out. Bytes that lie unread when a socket is closed make the system
-   * reset the connection, and the peer would lose the alert: so they are read and thrown away for a while.
+   * Closes after what waits, an alert for instance, has gone out. Bytes that lie unread when a socket is closed make the
+   * system reset the connection, and the peer would lose the last words: so they are read and thrown away for a while.
    */
   leave(): void {
     if (this.#closed || this.#leaving) return;
-    if (this.engine.takable === 0 && this.#flushing === undefined) return this.close();
+    const nothingSaid = this.engine.takable === 0 && this.#flushing === undefined && !this.engine.closeSent;
+    if (nothingSaid || this.engine.failure instanceof ConnectionFailed) return this.close();
     this.#leaving = true;
     const limit = setTimeout(() => this.close(), lingerLimit.time);
     Deno.unrefTimer(limit);

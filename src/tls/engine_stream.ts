@@ -54,6 +54,13 @@ export class EngineStream extends Duplex {
     return this;
   }
 
+  /** As `net.Socket` has it, for node:http: closes once all that was written, and the end of it, has gone out. */
+  destroySoon(): void {
+    if (this.writable) this.end();
+    if (this.writableFinished) this.destroy();
+    else this.once("finish", () => this.destroy());
+  }
+
   #deliver(plaintext: Uint8Array): void {
     this.#idle.active();
     if (!this.push(plaintext)) this.#held = true;
@@ -141,9 +148,9 @@ export class EngineStream extends Duplex {
 
   override _destroy(error: Error | null, done: Callback): void {
     this.#idle.stop();
-    // Only what has failed has an alert to send; anything else that waits belongs to a stream that nobody wants.
-    if (error === null) this.#socket.close();
-    else this.#socket.leave();
+    // A failure's alert and a stream's end shall arrive; what else waits belongs to a stream that nobody wants.
+    if (error !== null || (this.writableFinished && !this.#ended)) this.#socket.leave();
+    else this.#socket.close();
     done(error);
   }
 }
