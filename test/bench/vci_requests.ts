@@ -1,8 +1,10 @@
-// VCI reports a second over mutual TLS into the embedded database, with the time that each took.
+// VCI reports a second over mutual TLS into each database, with the time that each took.
 
 import { routes } from "../../src/contract/routes.ts";
 import { silentLogger } from "../../src/log.ts";
+import type { ServerOptions } from "../../src/server/mod.ts";
 import { chunks, ecu, report, startTestServer, vinA } from "../server/running_server.ts";
+import { requirePostgres, startPostgres } from "../support/postgres.ts";
 import type { BenchRow } from "./row.ts";
 
 const requests = 400;
@@ -14,7 +16,20 @@ function quantile(sorted: readonly number[], part: number): string {
 }
 
 export async function run(): Promise<BenchRow[]> {
-  await using server = await startTestServer("127.0.34.31", { log: silentLogger });
+  const what = `VCI requests of 8 ECUs, ${atOnce} at once, stored and compared`;
+  const rows = [{ what: `${what}, embedded`, value: await measure() }];
+  if (requirePostgres() === null) return rows;
+  const postgres = await startPostgres({ durable: true });
+  try {
+    rows.push({ what: `${what}, PostgreSQL`, value: await measure({ url: postgres.url }) });
+  } finally {
+    await postgres.stop();
+  }
+  return rows;
+}
+
+async function measure(database?: ServerOptions["database"]): Promise<string> {
+  await using server = await startTestServer("127.0.34.31", { log: silentLogger, database });
   const { vehicleA, operator } = server;
   const registration = { vin: vinA, vehicle_model: "Bench", vehicle_year: 2026, vmg_id: "VMG-001" };
   await vehicleA.rest.call(routes.registerVehicle, { body: registration });
@@ -43,10 +58,6 @@ export async function run(): Promise<BenchRow[]> {
   }));
   const seconds = (performance.now() - began) / 1000;
   times.sort((a, b) => a - b);
-  return [{
-    what: `VCI requests of 8 ECUs, ${atOnce} at once, stored and compared`,
-    value: `${Math.round(requests / seconds)} requests/s, p50 ${quantile(times, 0.5)} ms, p99 ${
-      quantile(times, 0.99)
-    } ms`,
-  }];
+  const [p50, p99] = [quantile(times, 0.5), quantile(times, 0.99)];
+  return `${Math.round(requests / seconds)} requests/s, p50 ${p50} ms, p99 ${p99} ms`;
 }

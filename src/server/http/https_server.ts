@@ -51,6 +51,8 @@ export class HttpsServer {
         options.handle(incoming, outgoing);
       },
     );
+    // The runtime's server ends a connection after one answer unless it listens itself; here src/tls listens for it.
+    Object.defineProperty(this.#http, "listening", { get: () => !this.#stopping });
     this.#http.on("clientError", (error: Error, stream: Duplex) => this.#malformed(error, stream));
   }
 

@@ -41,7 +41,11 @@ macro_rules! record_protection {
                 $key_length
             }
 
-            fn extract_keys(&self, key: AeadKey, iv: Iv) -> Result<ConnectionTrafficSecrets, UnsupportedOperationError> {
+            fn extract_keys(
+                &self,
+                key: AeadKey,
+                iv: Iv,
+            ) -> Result<ConnectionTrafficSecrets, UnsupportedOperationError> {
                 Ok(ConnectionTrafficSecrets::$secrets { key, iv })
             }
         }
@@ -52,7 +56,11 @@ macro_rules! record_protection {
         }
 
         impl MessageEncrypter for $encrypter {
-            fn encrypt(&mut self, message: OutboundPlainMessage<'_>, sequence: u64) -> Result<OutboundOpaqueMessage, Error> {
+            fn encrypt(
+                &mut self,
+                message: OutboundPlainMessage<'_>,
+                sequence: u64,
+            ) -> Result<OutboundOpaqueMessage, Error> {
                 let total = self.encrypted_payload_len(message.payload.len());
                 let mut payload = PrefixedPayload::with_capacity(total);
                 match alert(&message) {

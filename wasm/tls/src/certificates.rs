@@ -114,7 +114,9 @@ fn seconds(kind: u8, text: &[u8]) -> Option<u64> {
 
 /// A session that stands on this chain ends with the first of its certificates.
 fn note_end(leaf: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>]) {
-    notes::set_session_end(core::iter::once(leaf).chain(intermediates).map(|certificate| ends(certificate)).min().flatten());
+    notes::set_session_end(
+        core::iter::once(leaf).chain(intermediates).map(|certificate| ends(certificate)).min().flatten(),
+    );
 }
 
 fn check_signature(

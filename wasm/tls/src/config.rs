@@ -81,7 +81,9 @@ impl Settings {
             .list(Reader::u16)
             .ok_or_else(cut)?
             .into_iter()
-            .map(|number| aead::suite(number).ok_or_else(|| format!("cipher suite {number:#06x}: not one of this engine")))
+            .map(|number| {
+                aead::suite(number).ok_or_else(|| format!("cipher suite {number:#06x}: not one of this engine"))
+            })
             .collect::<Result<Vec<_>, _>>()?;
         if suites.is_empty() {
             return Err("cipher suites: expected at least one, got none".into());

@@ -10,8 +10,8 @@ use rustls::unbuffered::{
 };
 use rustls::{AlertDescription, CommonState, HandshakeKind};
 
-use crate::config::{Client, NothingInCommon, Server};
 use crate::aead::overflow_instead;
+use crate::config::{Client, NothingInCommon, Server};
 use crate::failure::{Failure, Kind};
 use crate::framing::Framing;
 use crate::hello::{self, ClientHello, Peek};
@@ -235,7 +235,11 @@ impl Connection {
         }
         self.note();
         if self.failure.is_none() && self.plaintext.len() < MUCH_PLAINTEXT && self.inbound.len() >= MOST_INBOUND {
-            self.refuse(Kind::TooLong, AlertDescription::InternalError, format!("a message longer than {MOST_INBOUND} bytes"));
+            self.refuse(
+                Kind::TooLong,
+                AlertDescription::InternalError,
+                format!("a message longer than {MOST_INBOUND} bytes"),
+            );
         }
     }
 
@@ -306,7 +310,9 @@ impl Connection {
         while matches!(self.step(), Step::Again) {}
         self.inbound = Buffer::default();
         let notes = notes::take();
-        let sent = notes.alert_sent.or_else(|| self.outbound.bytes.get_mut(self.outbound.start + before..).and_then(plain_alert_sent));
+        let sent = notes
+            .alert_sent
+            .or_else(|| self.outbound.bytes.get_mut(self.outbound.start + before..).and_then(plain_alert_sent));
         self.failure = Some(Failure::from_rustls(error, sent, notes.fault));
     }
 
@@ -422,7 +428,11 @@ impl Connection {
 }
 
 /// Deals with what rustls wants done, and says how many bytes of the input are done with.
-fn handle<Data>(status: UnbufferedStatus<'_, '_, Data>, outbound: &mut Buffer, plaintext: &mut Buffer) -> (usize, Step) {
+fn handle<Data>(
+    status: UnbufferedStatus<'_, '_, Data>,
+    outbound: &mut Buffer,
+    plaintext: &mut Buffer,
+) -> (usize, Step) {
     let mut discard = status.discard;
     let step = match status.state {
         Ok(ConnectionState::EncodeTlsData(mut encode)) => {
@@ -448,7 +458,9 @@ fn handle<Data>(status: UnbufferedStatus<'_, '_, Data>, outbound: &mut Buffer, p
             Step::Again
         }
         Ok(ConnectionState::PeerClosed) => Step::PeerClosed,
-        Ok(ConnectionState::BlockedHandshake | ConnectionState::WriteTraffic(_) | ConnectionState::Closed) => Step::Idle,
+        Ok(ConnectionState::BlockedHandshake | ConnectionState::WriteTraffic(_) | ConnectionState::Closed) => {
+            Step::Idle
+        }
         // Early data is off, and there are no other states.
         Ok(_) => Step::Failed(rustls::Error::General("a state that does not occur".into())),
         Err(error) => Step::Failed(error),

@@ -133,11 +133,7 @@ impl SupportedKxGroup for Group {
             share.extend(own);
             secret.extend_from_slice(&agreed);
         }
-        Ok(CompletedKeyExchange {
-            group: self.name(),
-            pub_key: share,
-            secret: SharedSecret::from(&secret[..]),
-        })
+        Ok(CompletedKeyExchange { group: self.name(), pub_key: share, secret: SharedSecret::from(&secret[..]) })
     }
 
     fn name(&self) -> NamedGroup {

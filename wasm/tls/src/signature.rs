@@ -1,7 +1,7 @@
 //! Signature schemes: checking signatures of certificates and handshakes, and signing the own handshakes.
 
-use ed25519_dalek::ed25519::signature::hazmat::{PrehashSigner, PrehashVerifier};
 use ed25519_dalek::Signer as _;
+use ed25519_dalek::ed25519::signature::hazmat::{PrehashSigner, PrehashVerifier};
 use libcrux_ml_dsa::{ml_dsa_44, ml_dsa_65, ml_dsa_87};
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::{AlgorithmIdentifier, InvalidSignature, SignatureVerificationAlgorithm, alg_id};
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::der::{Reader, tag};
-use crate::{host, notes};
+use crate::{host, memory, notes};
 
 type Algorithm = &'static dyn SignatureVerificationAlgorithm;
 
@@ -27,7 +27,8 @@ macro_rules! verification {
         impl SignatureVerificationAlgorithm for $name {
             fn verify_signature(&self, key: &[u8], message: &[u8], signature: &[u8]) -> Result<(), InvalidSignature> {
                 let check: fn(&[u8], &[u8], &[u8]) -> Option<()> = $check;
-                check(key, message, signature).ok_or(InvalidSignature)
+                memory::check_once(stringify!($name), key, message, signature, || check(key, message, signature))
+                    .ok_or(InvalidSignature)
             }
 
             fn public_key_alg_id(&self) -> AlgorithmIdentifier {
@@ -168,7 +169,9 @@ macro_rules! ml_dsa_key {
     ($module:ident, $key:ident, $content:expr) => {{
         let (seed, expanded) = ml_dsa_forms($content)?;
         let generated = match seed {
-            Some(seed) => Some(Box::new($module::portable::generate_key_pair(*Zeroizing::new(seed.try_into().ok()?)).signing_key)),
+            Some(seed) => {
+                Some(Box::new($module::portable::generate_key_pair(*Zeroizing::new(seed.try_into().ok()?)).signing_key))
+            }
             None => None,
         };
         match (generated, expanded) {
