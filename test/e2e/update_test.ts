@@ -2,6 +2,11 @@
 
 import assert from "node:assert/strict";
 import { join } from "node:path";
+import { RestClient } from "../../src/contract/client.ts";
+import { routes } from "../../src/contract/routes.ts";
+import { loadCredentials } from "../../src/pqc/pki_directory.ts";
+import { profileById } from "../../src/pqc/profiles.ts";
+import { httpsAgent } from "../../src/tls/https_agent.ts";
 import { intelHex, type Part, sampleBytes, sRecord } from "../support/firmware_files.ts";
 import { eventually, Program, temporaryFolder } from "../support/program.ts";
 
@@ -203,4 +208,63 @@ Deno.test("a file goes straight into an ECU and stays there when the bench resta
   } finally {
     await second.stop();
   }
+});
+
+Deno.test("with ML-KEM-1024 and ML-DSA-87 alone a whole update goes through, and the registry says so", async () => {
+  await using folder = await temporaryFolder();
+  const program = new Program({
+    data: join(folder.path, "data"),
+    network: "127.0.45.0/24",
+    settings: ["server.tls.profiles=[12]"],
+  });
+  // What an earlier start on the default profile has left is issued anew for this one.
+  const init = await program.run(["pki", "init", "--set", "server.tls.profiles=[2]"]);
+  assert.equal(init.code, 0, init.stderr);
+  for (const holder of [["operator", "bench"], ["vehicle", vin]]) {
+    const issued = await program.run(["pki", "issue", ...holder, "--profile", "2"]);
+    assert.equal(issued.code, 0, issued.stderr);
+  }
+  const part = { address: 0x2000, bytes: sampleBytes(5000, 9) };
+  const file = join(folder.path, "light.hex");
+  await Deno.writeTextFile(file, intelHex([part]));
+  await using serving = await program.serve();
+  await serving.logged(`TLS handshake successful (MLKEM1024, ML-DSA-87) vehicle-${vin}`);
+  await eventually(
+    "the vehicle's first report",
+    async () => (await program.run(["vci", vin, "--json"])).code === 0 ? true : undefined,
+  );
+  await program.json([
+    ...["firmware", "add", file, "--ecu-type", "LIGHT_CONTROLLER", "--hardware", "1.0", "--version", "1.1.0"],
+  ]);
+  const { update_id } = await program.json(["update", "start", "--vin", vin]) as { update_id: string };
+  const watch = await program.run(["update", "watch", update_id, "--json", "--timeout", "60"]);
+  assert.equal(watch.code, 0, `${watch.stderr}\n${serving.log}`);
+  assert.deepEqual(await readBack(program, "ECU_007", part), part.bytes);
+
+  const { trust, algorithm, ...credentials } = await loadCredentials(
+    join(folder.path, "data", "pki"),
+    "operator-bench",
+  );
+  assert.equal(algorithm, "ML-DSA-87");
+  const agent = httpsAgent({ credentials, profile: profileById(12), trust });
+  try {
+    const origin = `https://127.0.0.1:${program.httpsPort}`;
+    const { links } = await new RestClient({ origin, dispatcher: agent })
+      .call(routes.getVehicle, { path: { vin } });
+    assert.deepEqual(
+      links.map(({ listener, protocol, group, signature_scheme }) => [
+        listener,
+        protocol,
+        group,
+        signature_scheme,
+      ]),
+      [["https", "TLSv1.3", "MLKEM1024", "mldsa87"], ["mqtt", "TLSv1.3", "MLKEM1024", "mldsa87"]],
+    );
+  } finally {
+    await agent.destroy();
+  }
+  const stranger = await program.run(["vci", vin, "--set", "server.tls.profiles=[2]"]);
+  assert.equal(stranger.code, 1);
+  assert.match(stranger.stderr, /pki issue operator bench --profile 2/);
+  assert.equal(await serving.stop(), 0, serving.log);
 });
