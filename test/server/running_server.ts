@@ -38,7 +38,7 @@ export interface TestServer extends AsyncDisposable {
   /** Stops the server and starts it again on the same data; ports change. */
   restart(): Promise<void>;
   /** Connects an MQTT client over this product's TLS. */
-  mqtt(caller: Caller, options: IClientOptions): Promise<MqttClient>;
+  mqtt(caller: Caller, options: IClientOptions, onMessage?: (payload: string) => void): Promise<MqttClient>;
 }
 
 /** What differs of a server. */
@@ -106,14 +106,14 @@ export async function startTestServer(
       await server.stop();
       server = await startServer(options);
     },
-    async mqtt(caller, mqttOptions) {
+    async mqtt(caller, mqttOptions, onMessage) {
       const { stream } = await connect({
         hostname,
         port: server.mqtt.port,
         credentials: caller.credentials,
         trust: caller.credentials.trust,
       });
-      return await mqttOver(stream, mqttOptions);
+      return await mqttOver(stream, mqttOptions, onMessage);
     },
     async [Symbol.asyncDispose]() {
       for (const agent of agents) await agent.destroy();
@@ -124,7 +124,11 @@ export async function startTestServer(
 }
 
 /** An MQTT client on a stream; rejects with the broker's refusal. */
-function mqttOver(stream: Duplex, options: IClientOptions): Promise<MqttClient> {
+function mqttOver(
+  stream: Duplex,
+  options: IClientOptions,
+  onMessage?: (payload: string) => void,
+): Promise<MqttClient> {
   // The stream stays half open when the broker ends its side: the client has nothing more to say then.
   stream.once("end", () => stream.destroy());
   const client = new MqttClient(() => stream, {
@@ -133,6 +137,7 @@ function mqttOver(stream: Duplex, options: IClientOptions): Promise<MqttClient> 
     protocolVersion: 4,
     ...options,
   });
+  if (onMessage) client.on("message", (_topic, payload) => onMessage(payload.toString()));
   return new Promise((resolve, reject) => {
     client.once("connect", () => resolve(client));
     client.once("error", (error) => {

@@ -119,7 +119,8 @@ Deno.test("the REST interface takes a vehicle from registration to a finished up
     assert.deepEqual(detail.addresses.map((address) => address.ip), ["10.3.9.150", "10.2.5.200"]);
     assert.equal(detail.outdated_ecus.length, 3);
     assert.equal(detail.links[0].listener, "https");
-    assert.equal(detail.links[0].group, "unknown");
+    assert.equal(detail.links[0].group, "X25519MLKEM768");
+    assert.equal(detail.links[0].signature_scheme, "ecdsa_secp256r1_sha256");
     const list = await operator.rest.call(routes.listVehicles, { query: { status: "online" } });
     assert.deepEqual(list.vehicles.map((vehicle) => vehicle.vin), [vinA]);
   });

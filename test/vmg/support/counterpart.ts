@@ -71,6 +71,8 @@ export class Counterpart implements AsyncDisposable {
       counterpart.#notify();
     });
     const http = createServer((request, response) => void counterpart.#serve(request, response));
+    // The runtime's server ends a connection after one answer unless it listens itself.
+    Object.defineProperty(http, "listening", { value: true });
     const { credentials, trust } = options;
     const offers = [{ profile: profileById(defaultProfileId), credentials }];
     const keep = (connection: TlsConnection) => {
