@@ -5,6 +5,7 @@ import type { BenchRow } from "./row.ts";
 /** Each measurement by name. Loaded when it is run, so that one does not disturb another. */
 const measurements: Record<string, () => Promise<{ run(): Promise<BenchRow[]> }>> = {
   doip_round_trip: () => import("./doip_round_trip.ts"),
+  tls: () => import("./tls.ts"),
   doip_flash: () => import("./doip_flash.ts"),
   telemetry_messages: () => import("./telemetry_messages.ts"),
   store_telemetry: () => import("./store_telemetry.ts"),
