@@ -153,7 +153,7 @@ async function ensureAuthority(
   }
   if (algorithm !== firstAlgorithm && await readIfPresent(join(directory, "ca.key")) === undefined) {
     throw new AuthorityMissing(
-      `${directory}: no ${algorithm} authority in ca.crt; it is made where ca.key is: "pki init --profile N"`,
+      `${directory}: no ${algorithm} authority in ca.crt; it is made where ca.key is, by "pki issue … --profile N"`,
     );
   }
   const keys = keyText === undefined ? await generateKeyPair(algorithm) : await readKey(keyFile, keyText);

@@ -224,3 +224,50 @@ Deno.test("showCertificates() lists the authority first, with names, validity an
     assert.equal((await showCertificates(directory, new Date("2026-06-09T13:00:00Z")))[2].daysLeft, -1);
   });
 });
+
+Deno.test("each algorithm has an authority of its own, and ca.crt holds them with ECDSA's first", async () => {
+  await withDirectory(async (directory) => {
+    assert.deepEqual(await initAuthority({ directory, algorithms: ["ML-DSA-87"] }), { created: true });
+    const before = await listing(directory);
+    assert.ok("ca.key" in before && "ca-ml-dsa-87.key" in before);
+    assert.deepEqual(await initAuthority({ directory, algorithms: ["ML-DSA-87"] }), { created: false });
+    assert.deepEqual(await listing(directory), before);
+    assert.equal((await issueServer({ directory })).name, "server");
+    assert.equal((await issueServer({ directory, algorithm: "ML-DSA-87" })).name, "server-ml-dsa-87");
+    const shown = await showCertificates(directory);
+    assert.deepEqual(shown.map(({ file, algorithm, hasKey }) => [file, algorithm, hasKey]), [
+      ["ca.crt", "ECDSA P-256", true],
+      ["ca.crt", "ML-DSA-87", true],
+      ["server-ml-dsa-87.crt", "ML-DSA-87", true],
+      ["server.crt", "ECDSA P-256", true],
+    ]);
+    assert.equal(shown[2].issuer, shown[1].subject);
+    assert.equal(shown[3].issuer, shown[0].subject);
+    const { algorithm, trust } = await loadCredentials(directory, "server-ml-dsa-87");
+    assert.equal(algorithm, "ML-DSA-87");
+    assert.equal(trust.split("BEGIN CERTIFICATE").length, 3);
+  });
+});
+
+Deno.test("a vehicle's certificate of another algorithm than is wanted is issued anew", async () => {
+  await withDirectory(async (directory) => {
+    await initAuthority({ directory });
+    assert.equal((await issueVehicle(vin, { directory })).issued, true);
+    for (const algorithm of ["ML-DSA-44", "ECDSA P-256"] as const) {
+      assert.equal((await issueVehicle(vin, { directory, algorithm })).issued, true);
+      assert.equal((await issueVehicle(vin, { directory, algorithm })).issued, false);
+      assert.equal((await loadCredentials(directory, `vehicle-${vin}`)).algorithm, algorithm);
+    }
+  });
+});
+
+Deno.test("no further authority is trusted where the first one's key is not kept", async () => {
+  await withDirectory(async (directory) => {
+    await initAuthority({ directory });
+    await Deno.remove(join(directory, "ca.key"));
+    const before = await Deno.readTextFile(join(directory, "ca.crt"));
+    await assert.rejects(initAuthority({ directory, algorithms: ["ML-DSA-65"] }), AuthorityMissing);
+    await assert.rejects(issueVehicle(vin, { directory, algorithm: "ML-DSA-65" }), AuthorityMissing);
+    assert.equal(await Deno.readTextFile(join(directory, "ca.crt")), before);
+  });
+});

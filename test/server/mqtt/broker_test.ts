@@ -74,7 +74,7 @@ Deno.test("the broker lets each vehicle do what is its own, and nothing else", a
       );
       assert.ok(
         server.lines.some((line) =>
-          /\[MQTT\] TLS handshake successful \(unknown, unknown\) vehicle-/.test(line)
+          /\[MQTT\] TLS handshake successful \(X25519MLKEM768, ECDSA P-256\) vehicle-/.test(line)
         ),
       );
     });
