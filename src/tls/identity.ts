@@ -20,6 +20,10 @@ const keyPurposes = {
   client: { oid: "1.3.6.1.5.5.7.3.2", name: "clientAuth" },
 } as const;
 
+/** Who the last certificates named, by role and fingerprint: peers come back, and reading a certificate takes its time. */
+const identities = new Map<string, PeerIdentity>();
+const mostIdentities = 1_000;
+
 /** What a peer shows its certificate as. */
 export type Role = keyof typeof keyPurposes;
 
@@ -57,17 +61,25 @@ function wrongUsage(certificate: X509Certificate, role: Role): WrongKeyUsage | u
  * @throws {WrongKeyUsage} when its extended key usage excludes the role.
  */
 export function identify(der: Uint8Array, role: Role): PeerIdentity {
+  const fingerprint = createHash("sha256").update(der).digest("hex");
+  const key = `${role} ${fingerprint}`;
+  const known = identities.get(key);
+  if (known !== undefined) return known;
   const certificate = parse(der);
   const wrong = wrongUsage(certificate, role);
   if (wrong !== undefined) throw wrong;
-  return {
+  const identity = {
     commonName: certificate.subjectName.getField("CN")[0] ?? "",
     organizationalUnits: certificate.subjectName.getField("OU"),
-    fingerprint: createHash("sha256").update(der).digest("hex"),
+    fingerprint,
     serialNumber: certificate.serialNumber.toLowerCase(),
     notAfter: certificate.notAfter,
     keyAlgorithm: keyAlgorithmOf(certificate),
   };
+  const [oldest] = identities.keys();
+  if (identities.size >= mostIdentities && oldest !== undefined) identities.delete(oldest);
+  identities.set(key, identity);
+  return identity;
 }
 
 /**
