@@ -35,6 +35,7 @@ async function run(options: DiscoverOptions): Promise<void> {
     enough: options.target === undefined ? targets.length : undefined,
     signal: stop.signal,
   });
+  found.sort((a, b) => a.logicalAddress - b.logicalAddress);
   const gateways = found.map((entity) => ({
     address: entity.address,
     port: entity.port,

@@ -162,6 +162,7 @@ function assemble(options: VmgOptions, state: StateDatabase): RunningVmg {
     connectTimeout: link.connectTimeout ?? 10_000,
     inFlight: link.inFlight ?? 20,
     onMessage: (topic, payload) => inbox.take(topic, payload),
+    onConnected: () => pulse.beat(),
     log,
   });
   const pulse = new Pulse({

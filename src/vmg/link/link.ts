@@ -31,6 +31,8 @@ export interface LinkOptions {
   inFlight: number;
   /** Takes a message over; see `SessionOptions.onMessage`. */
   onMessage: (topic: string, payload: Uint8Array) => void;
+  /** Told of each connection that came about. */
+  onConnected?: () => void;
   log: Logger;
 }
 
@@ -197,6 +199,7 @@ export class Link {
     const ended = AbortSignal.any([over.signal, signal]);
     const hello = this.publishNow(topicOf(vin, "status"), this.#status("online", session.localAddress));
     const pump = this.#pump(session, ended);
+    this.#options.onConnected?.();
     const cause = await orAborted(session.closed, signal).catch(() => undefined);
     over.abort();
     if (signal.aborted) {

@@ -35,6 +35,7 @@ export class Pulse {
   readonly #stopping = new AbortController();
   #running: Promise<unknown> | undefined;
   #unfit: string | undefined;
+  #measured: Readonly<Record<string, number>> | undefined;
 
   constructor(options: PulseOptions) {
     this.#options = options;
@@ -53,6 +54,13 @@ export class Pulse {
         () => this.#telemetry(source),
       ),
     ]);
+  }
+
+  /** A heartbeat out of turn, as at each new connection: the vehicle's address may be another one now. */
+  beat(): void {
+    this.#heartbeat().catch((error: unknown) => {
+      if (!this.#stopping.signal.aborted) this.#log.warn(explain(error));
+    });
   }
 
   async stop(): Promise<void> {
@@ -79,7 +87,9 @@ export class Pulse {
     const { localAddress } = link.statistics;
     const ip = localAddress ?? httpsAddress();
     if (ip === null) return;
-    const battery = (await source?.read())?.battery_soc;
+    // What was measured last will do: a source is not asked twice for what it says at its own interval.
+    this.#measured ??= await source?.read();
+    const battery = this.#measured?.battery_soc;
     const heartbeat = {
       vin,
       ip,
@@ -97,7 +107,8 @@ export class Pulse {
 
   async #telemetry(source: TelemetrySource): Promise<void> {
     const { vmgId, outbox } = this.#options;
-    const values = { ...await source.read(), timestamp: new Date().toISOString() };
+    this.#measured = await source.read();
+    const values = { ...this.#measured, timestamp: new Date().toISOString() };
     const parsed = telemetry.safeParse(values);
     if (!parsed.success) {
       const text = describeIssues(parsed.error).map(({ path, message }) => `${path}: ${message}`).join("; ");
