@@ -20,11 +20,20 @@ if (unknown !== undefined) {
   Deno.exit(2);
 }
 
+let failed = false;
 console.log(`Deno ${Deno.version.deno}, ${navigator.hardwareConcurrency} cores`);
 for (const name of chosen) {
   console.error(`measuring ${name} …`);
   const { run } = await measurements[name]();
-  const rows = await run();
+  let rows: BenchRow[];
+  try {
+    rows = await run();
+  } catch (error) {
+    // The others are measured all the same.
+    console.error(`${name} failed: ${error instanceof Error ? error.stack : error}`);
+    failed = true;
+    continue;
+  }
   const width = Math.max(...rows.map((row) => row.what.length));
   const valueWidth = Math.max(...rows.map((row) => row.value.length));
   console.log(`\n${name}`);
@@ -35,4 +44,4 @@ for (const name of chosen) {
   }
 }
 // Connections that a measurement left to time out by themselves must not hold the program.
-Deno.exit(0);
+Deno.exit(failed ? 1 : 0);
