@@ -39,14 +39,12 @@ async function run(options: DiscoverOptions): Promise<void> {
   const gateways = found.map((entity) => ({
     address: entity.address,
     port: entity.port,
-    logical_address: hex16(entity.logicalAddress),
+    logical_address: entity.logicalAddress,
     vin: entity.vin,
     eid: entity.eid.toHex().toUpperCase(),
     // The entity does not tell what stands behind it: the bench file does.
     ecus: placed.filter((it) => it.logicalAddress === entity.logicalAddress && it.vehicle.vin === entity.vin)
-      .flatMap((it) =>
-        it.ecus.map((ecu) => ({ ecu_id: ecu.ecu_id, logical_address: hex16(ecu.logical_address) }))
-      ),
+      .flatMap((it) => it.ecus.map((ecu) => ({ ecu_id: ecu.ecu_id, logical_address: ecu.logical_address }))),
   }));
   if (options.json) printJson(gateways);
   else {
@@ -54,7 +52,7 @@ async function run(options: DiscoverOptions): Promise<void> {
       ["ADDRESS", "LOGICAL", "VIN", "EID", "ECUS"],
       gateways.map((it) => [
         `${it.address}:${it.port}`,
-        it.logical_address,
+        hex16(it.logical_address),
         it.vin,
         it.eid,
         it.ecus.map((ecu) => ecu.ecu_id).join(" "),
@@ -81,6 +79,6 @@ function parseTarget(text: string): { hostname: string; port: number } {
   return { hostname: match[1] ?? match[2], port };
 }
 
-export function hex16(value: number): string {
+function hex16(value: number): string {
   return `0x${value.toString(16).toUpperCase().padStart(4, "0")}`;
 }

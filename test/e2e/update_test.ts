@@ -162,20 +162,20 @@ Deno.test("discover finds the gateways of the bench with their ECUs", async () =
     const found = await program.json(["discover"]) as {
       address: string;
       port: number;
-      logical_address: string;
+      logical_address: number;
       vin: string;
       eid: string;
-      ecus: { ecu_id: string; logical_address: string }[];
+      ecus: { ecu_id: string; logical_address: number }[];
     }[];
     found.sort((a, b) => a.address < b.address ? -1 : 1);
     assert.deepEqual(found.map((it) => [it.address, it.port, it.logical_address, it.vin]), [
-      ["127.0.43.1", 13400, "0x1001", vin],
-      ["127.0.43.2", 13400, "0x1002", vin],
-      ["127.0.43.3", 13400, "0x1003", vin],
+      ["127.0.43.1", 13400, 0x1001, vin],
+      ["127.0.43.2", 13400, 0x1002, vin],
+      ["127.0.43.3", 13400, 0x1003, vin],
     ]);
     assert.deepEqual(found[0].ecus, [
-      { ecu_id: "ECU_001", logical_address: "0x1101" },
-      { ecu_id: "ECU_002", logical_address: "0x1102" },
+      { ecu_id: "ECU_001", logical_address: 0x1101 },
+      { ecu_id: "ECU_002", logical_address: 0x1102 },
     ]);
   } finally {
     assert.equal(await serving.stop(), 0);
