@@ -117,7 +117,7 @@ async function start(
       running.defer(() => vmg.stop());
     }
   }
-  if (server && options.only === undefined) tellNext(config, log);
+  if (server && options.only === undefined) tellNext(config, server.local.port, log);
   if (options.only === "bench") log.info("Bench running, press Ctrl+C to stop");
 }
 
@@ -271,7 +271,7 @@ function targetOf(url: string, defaultPort: number, bound: { hostname: string; p
   return { hostname: hostname.replace(/^\[(.*)\]$/, "$1"), port: port === "" ? defaultPort : Number(port) };
 }
 
-function tellNext(config: Config, log: Logger): void {
+function tellNext(config: Config, localPort: number, log: Logger): void {
   const [vehicle] = config.bench.vehicles;
   const ecu = vehicle.gateways.flatMap((gateway) => gateway.ecus).at(0);
   log.info("Next, in a second terminal:");
@@ -279,7 +279,7 @@ function tellNext(config: Config, log: Logger): void {
   if (ecu) log.info(`  deno task zonebench diag ${ecu.ecu_id} 0x22 F190 --via-server`);
   log.info("  deno task zonebench firmware add --help");
   log.info(`  deno task zonebench update start --vin ${vehicle.vin}`);
-  log.info(`  dashboard: http://127.0.0.1:${config.server.local.port}/`);
+  log.info(`  dashboard: http://127.0.0.1:${localPort}/`);
 }
 
 function aborted(signal: AbortSignal): Promise<void> {

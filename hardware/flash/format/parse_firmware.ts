@@ -29,8 +29,8 @@ export interface ParseFirmwareOptions {
    */
   format?: FirmwareFormat | "auto";
   /**
-   * First address of a raw binary. Records carry their own addresses: given with such a format it is refused, with `auto`
-   * it is used where the file turns out to be binary.
+   * First address of a raw binary. Records carry their own addresses: given with such a format, named or found by `auto`,
+   * it is refused.
    * @default 0
    */
   baseAddress?: number;
@@ -89,11 +89,7 @@ export async function parseFirmware(
     maxPayload: inRange("maxPayload", options.maxPayload ?? addressSpace, 1, addressSpace),
   };
   const baseAddress = inRange("baseAddress", options.baseAddress ?? 0, 0, addressSpace - 1);
-  if (options.baseAddress !== undefined && (format === "intel-hex" || format === "s-record")) {
-    throw new RangeError(
-      `baseAddress goes with a raw binary; ${format} has addresses of its own, got ${baseAddress}`,
-    );
-  }
+  if (options.baseAddress !== undefined && format !== "auto") refuseForRecords(format, baseAddress);
   signal?.throwIfAborted();
 
   const writer = await PayloadWriter.create(output, limits);
@@ -114,6 +110,7 @@ export async function parseFirmware(
 
     const head = await readHead(next);
     const chosen = format === "auto" ? detectFormat(head) : format;
+    if (options.baseAddress !== undefined) refuseForRecords(chosen, baseAddress);
     const input = chosen === "binary"
       ? new BinaryInput(writer, baseAddress)
       : new RecordInput(chosen === "intel-hex" ? new IntelHexReader(writer) : new SRecordReader(writer));
@@ -184,6 +181,14 @@ class RecordInput {
     this.#lines.finish();
     return this.#reader.finish();
   }
+}
+
+/** @throws {RangeError} for a format whose records carry their own addresses. */
+function refuseForRecords(format: FirmwareFormat, baseAddress: number): void {
+  if (format === "binary") return;
+  throw new RangeError(
+    `baseAddress goes with a raw binary; ${format} has addresses of its own, got ${baseAddress}`,
+  );
 }
 
 /** A raw binary: every byte is payload. */

@@ -215,11 +215,7 @@ Deno.test("the REST interface refuses what does not fit", async (t) => {
       { body: ":0400000001020304F2\n:00000001FF\n" },
       422,
       "firmware_bad_option",
-    )
-      .catch((error) => {
-        // With format auto, the address is taken for a binary only and HEX files ignore it.
-        assert.match(String(error), /201/);
-      });
+    );
     await refused(operator, "POST", `/api/v1/firmware?${query}1.2`, { body: bad }, 400, "invalid_query");
     await refused(operator, "POST", path, { body: "x".repeat(6000) }, 413, "body_too_large");
     await empty(join(server.directory, "data", "tmp"));

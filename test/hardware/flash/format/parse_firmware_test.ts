@@ -74,6 +74,14 @@ Deno.test("parseFirmware() refuses options out of range, and a base address for 
   ) await assert.rejects(read(end, options), RangeError);
 });
 
+Deno.test("a base address is refused for a file that turns out to carry its own addresses", async () => {
+  await assert.rejects(
+    read(`${hexRecord(0, 0, [1])}\n${end}\n`, { baseAddress: 16 }),
+    (error) =>
+      error instanceof RangeError && /intel-hex has addresses of its own, got 16/.test(error.message),
+  );
+});
+
 Deno.test("parseFirmware() keeps to its limits", async () => {
   const scattered = [0, 8, 16].map((address) => hexRecord(0, address, [1])).join("\n") + `\n${end}\n`;
   assert.equal((await refusal(scattered, { maxSegments: 2 })).code, "too_many_segments");
