@@ -28,12 +28,28 @@ const allowed: Record<string, readonly string[]> = {
   "src/main.ts": ["src/commands", "src/config", "src/contract", "src/log.ts"],
 };
 
+const common = ["hardware/clock.ts", "hardware/byte_stream.ts"];
+
 /** Which parts of hardware/ may import which: stacks below, simulation on top. */
 const allowedInHardware: Record<string, readonly string[]> = {
-  "hardware/uds": [],
-  "hardware/doip": ["hardware/uds"],
-  "hardware/flash": ["hardware/uds"],
-  "hardware/sim": ["hardware/uds", "hardware/doip", "hardware/flash"],
+  "hardware/clock.ts": [],
+  "hardware/byte_stream.ts": [],
+  "hardware/uds": [...common],
+  "hardware/doip": [...common, "hardware/uds", "hardware/trace"],
+  "hardware/serial": [...common],
+  "hardware/can": [...common, "hardware/serial", "hardware/trace"],
+  "hardware/isotp": [...common, "hardware/can", "hardware/uds"],
+  "hardware/flash": [...common, "hardware/uds"],
+  "hardware/trace": [...common],
+  "hardware/sim": [
+    ...common,
+    "hardware/uds",
+    "hardware/doip",
+    "hardware/serial",
+    "hardware/can",
+    "hardware/isotp",
+    "hardware/flash",
+  ],
 };
 
 interface Import {

@@ -6,9 +6,11 @@ import { doipPort, protocolVersions, timing } from "./constants.ts";
 import { DoipConnectionError, DoipError } from "./errors.ts";
 import { streamVersions } from "./framer.ts";
 import { checkUint } from "./message.ts";
-import { type ByteStream, checkMilliseconds, type Clock, closeQuietly, systemClock } from "./stream.ts";
+import { type ByteStream, closeQuietly } from "../byte_stream.ts";
+import { checkMilliseconds, type Clock, systemClock } from "../clock.ts";
 
-export type { ByteStream, Clock } from "./stream.ts";
+export type { ByteStream } from "../byte_stream.ts";
+export type { Clock } from "../clock.ts";
 
 /** How to reach a DoIP entity, and within which limits. */
 export interface DoipConnectOptions {

@@ -6,7 +6,8 @@ import { DoipConnectionError, type DoipError, HeaderNackError, RoutingActivation
 import { FrameWriter } from "./frame_writer.ts";
 import { DoipFramer, type DoipViolation } from "./framer.ts";
 import { decodeMessage, type DoipFrame, encodeMessage, readU16 } from "./message.ts";
-import { type ByteStream, type Clock, closeQuietly } from "./stream.ts";
+import { type ByteStream, closeQuietly } from "../byte_stream.ts";
+import type { Clock } from "../clock.ts";
 
 /** What an entity may send us over TCP; anything else is skipped. */
 const acceptedTypes: ReadonlySet<number> = new Set([

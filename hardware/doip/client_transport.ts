@@ -4,7 +4,7 @@ import { UdsTimeoutError, type UdsTransport, type WaitOptions } from "../uds/tra
 import { hex, isFunctionalAddress } from "./constants.ts";
 import { DiagnosticNackError, DoipConnectionError, DoipError } from "./errors.ts";
 import type { FrameWriter } from "./frame_writer.ts";
-import { checkMilliseconds, type Clock } from "./stream.ts";
+import { checkMilliseconds, type Clock } from "../clock.ts";
 import { Wait } from "./wait.ts";
 
 /** What a transport needs of its connection. */

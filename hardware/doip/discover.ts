@@ -11,7 +11,7 @@ import {
   readHeader,
   type VehicleAnnouncement,
 } from "./message.ts";
-import { checkMilliseconds, type Clock, systemClock } from "./stream.ts";
+import { checkMilliseconds, type Clock, systemClock } from "../clock.ts";
 import { bindUdp, type DatagramHandler, type UdpSocket } from "./udp.ts";
 
 /** A DoIP entity that answered. */

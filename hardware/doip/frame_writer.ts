@@ -3,7 +3,7 @@
 
 import { headerLength, payloadTypes } from "./constants.ts";
 import { writeHeader, writeU16 } from "./message.ts";
-import type { ByteStream } from "./stream.ts";
+import type { ByteStream } from "../byte_stream.ts";
 
 const initialCapacity = 8_192;
 /** A buffer that grew beyond this is given back when it has been written. */

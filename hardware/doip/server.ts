@@ -4,7 +4,7 @@ import { routingActivationCodes } from "./constants.ts";
 import { type Registry, ServerConnection } from "./server_connection.ts";
 import { type DoipEntityOptions, type EntitySettings, entitySettings } from "./server_settings.ts";
 import { UdpResponder } from "./server_udp.ts";
-import { type ByteStream, closeQuietly } from "./stream.ts";
+import { type ByteStream, closeQuietly } from "../byte_stream.ts";
 
 export type {
   ActivationRequest,

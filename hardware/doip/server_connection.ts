@@ -14,7 +14,7 @@ import { FrameWriter } from "./frame_writer.ts";
 import { DoipFramer, type DoipViolation } from "./framer.ts";
 import { decodeMessage, type DoipFrame, type DoipMessage, encodeMessage, readU16 } from "./message.ts";
 import type { EntitySettings } from "./server_settings.ts";
-import { type ByteStream, closeQuietly } from "./stream.ts";
+import { type ByteStream, closeQuietly } from "../byte_stream.ts";
 
 /** What a tester may send over TCP; anything else is an unknown payload type to the entity. */
 const acceptedTypes: ReadonlySet<number> = new Set([

@@ -16,7 +16,7 @@ import {
 } from "./constants.ts";
 import { streamVersions } from "./framer.ts";
 import { checkUint, checkVin } from "./message.ts";
-import { checkMilliseconds, type Clock, systemClock } from "./stream.ts";
+import { checkMilliseconds, type Clock, systemClock } from "../clock.ts";
 
 /** Where a UDP message goes. */
 export interface UdpDestination {

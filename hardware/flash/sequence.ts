@@ -1,6 +1,6 @@
 // The order of a flash: named steps from the extended session to the version read back.
 import { Buffer } from "node:buffer";
-import { sleep } from "../uds/clock.ts";
+import { sleep } from "../clock.ts";
 import type { RequestOptions, UdsClient } from "../uds/client.ts";
 import { NegativeResponseError, UdsProtocolError } from "../uds/errors.ts";
 import { encodeMemoryRange } from "../uds/memory_range.ts";

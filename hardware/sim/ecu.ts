@@ -1,6 +1,6 @@
 // A simulated ECU: power, boot loader, flash and diagnostics put together.
 import { Buffer } from "node:buffer";
-import { type Clock, sleep, systemClock } from "../uds/clock.ts";
+import { type Clock, sleep, systemClock } from "../clock.ts";
 import { Nrc } from "../uds/nrc.ts";
 import { createSeedKey } from "../uds/seed_key.ts";
 import { UdsServer } from "../uds/server.ts";

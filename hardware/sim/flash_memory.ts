@@ -2,7 +2,7 @@
 // times, one or two banks, and a power supply that can fail in any operation.
 import { Buffer } from "node:buffer";
 import { setImmediate } from "node:timers";
-import { type Clock, sleep, systemClock } from "../uds/clock.ts";
+import { type Clock, sleep, systemClock } from "../clock.ts";
 import { hex } from "../uds/services.ts";
 import type { ChunkStore } from "./chunk_store.ts";
 import type { FlashRegionOptions, SimulatedTiming } from "./options.ts";

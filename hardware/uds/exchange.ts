@@ -1,6 +1,6 @@
 // One request and its answer, as ISO 14229-2 times it: P2 and P2*, response pending (0x78), busy (0x21), suppressed
 // answers, answers that belong to another request, and TesterPresent in the background.
-import { type Clock, sleep, systemClock } from "./clock.ts";
+import { type Clock, sleep, systemClock } from "../clock.ts";
 import { NegativeResponseError, UdsProtocolError } from "./errors.ts";
 import { Nrc } from "./nrc.ts";
 import {

@@ -1,6 +1,6 @@
 // The ECU's side of UDS: sessions, security and the general checks of ISO 14229-1:2020 8.7 before a service sees a
 // request, and the rules of ISO 14229-2 for what is sent back and when.
-import { type Clock, systemClock } from "./clock.ts";
+import { type Clock, systemClock } from "../clock.ts";
 import { Nrc, silentWhenFunctional } from "./nrc.ts";
 import { type SecurityLevelOptions, ServerSecurity } from "./server_security.ts";
 import {

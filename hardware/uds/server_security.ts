@@ -1,5 +1,5 @@
 // The server's side of SecurityAccess (0x27, ISO 14229-1:2020 10.4 and Annex I): seeds, keys, attempts and the delay.
-import type { Clock } from "./clock.ts";
+import type { Clock } from "../clock.ts";
 import { Nrc } from "./nrc.ts";
 import { keysEqual, type SeedKey } from "./seed_key.ts";
 import { Refusal } from "./server_service.ts";

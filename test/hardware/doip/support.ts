@@ -2,7 +2,8 @@
 
 import { setImmediate } from "node:timers";
 import type { DiagnosticEndpoint, RequestContext } from "../../../hardware/uds/transport.ts";
-import type { ByteStream, Clock } from "../../../hardware/doip/stream.ts";
+import type { ByteStream } from "../../../hardware/byte_stream.ts";
+import type { Clock } from "../../../hardware/clock.ts";
 import { DoipEntity, type DoipEntityOptions } from "../../../hardware/doip/server.ts";
 
 /** `"02 FD 0007"` as bytes. */

@@ -1,5 +1,5 @@
 // Transports without a bus: a client's path straight into a server, and one whose answers a test writes by hand.
-import { type Clock, systemClock } from "../../../hardware/uds/clock.ts";
+import { type Clock, systemClock } from "../../../hardware/clock.ts";
 import {
   type Addressing,
   type DiagnosticEndpoint,

@@ -1,6 +1,6 @@
 // A clock that a test moves by hand.
 import { setImmediate } from "node:timers";
-import type { Clock } from "../../../hardware/uds/clock.ts";
+import type { Clock } from "../../../hardware/clock.ts";
 
 /** Time that stands still until it is told to pass. */
 export class TestClock implements Clock {

@@ -1,4 +1,4 @@
-// Time as the UDS stack and the simulator use it, so that a test can rule it.
+// Time as the stacks and the simulator use it, so that a test can rule it.
 
 /** A clock with timers. Milliseconds throughout. */
 export interface Clock {
@@ -8,7 +8,7 @@ export interface Clock {
   after(delay: number, run: () => void): () => void;
 }
 
-/** The system's monotonic clock and timers. */
+/** The system's monotonic clock and timers, looked up at each call so that fake timers installed later take effect. */
 export const systemClock: Clock = {
   now: () => performance.now(),
   after(delay, run) {
@@ -31,4 +31,11 @@ export function sleep(clock: Clock, delay: number, signal?: AbortSignal): Promis
     });
     signal?.addEventListener("abort", abort, { once: true });
   });
+}
+
+/** Throws a RangeError that quotes the value unless it is a usable number of milliseconds. */
+export function checkMilliseconds(value: number, what: string): void {
+  if (!Number.isFinite(value) || value < 0 || value > 0x7fff_ffff) {
+    throw new RangeError(`${what} must be milliseconds from 0 to 2147483647, is ${value}`);
+  }
 }
