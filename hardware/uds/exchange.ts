@@ -1,5 +1,5 @@
 // One request and its answer, as ISO 14229-2 times it: P2 and P2*, response pending (0x78), busy (0x21), suppressed
-// answers, answers that belong to another request, and TesterPresent in the background.
+// answers, answers that belong to another request, TesterPresent in the background, and messages that come unasked.
 import { type Clock, sleep, systemClock } from "../clock.ts";
 import { NegativeResponseError, UdsProtocolError } from "./errors.ts";
 import { Nrc } from "./nrc.ts";
@@ -54,6 +54,17 @@ export interface RequestOptions {
   timeout?: number;
 }
 
+/** Takes messages that come unasked: periodic data, events. */
+export interface UnaskedListener {
+  /** Looks at a message that answers no request under way. @returns whether it was for this listener */
+  take(message: Uint8Array): boolean;
+  /** The path failed or the client was closed: nothing more will come. */
+  fail(error: Error): void;
+}
+
+/** Longest single wait for unasked messages; then the next one begins. */
+const unaskedWait = 60_000;
+
 /** The requests of one client over one path, one at a time. */
 export class Exchange {
   readonly ecu: string;
@@ -68,6 +79,9 @@ export class Exchange {
   readonly #sendWait: WaitOptions = { timeout: 0 };
   readonly #receiveWait: WaitOptions = { timeout: 0 };
   readonly #waiting: (() => void)[] = [];
+  readonly #listeners = new Set<UnaskedListener>();
+  // Receives for the listeners while no request is under way.
+  #pump: { stop: AbortController; ended: Promise<void> } | undefined;
   #busy = false;
   #closed = false;
   #p2: number;
@@ -145,6 +159,7 @@ export class Exchange {
     if (this.#busy) await this.#turn(signal);
     else this.#take();
     try {
+      if (this.#listeners.size > 0) await this.#stopPump();
       for (let repeats = 0;; repeats++) {
         const answer = await this.#once(request, options);
         if (answer === undefined || answer[0] !== negativeResponse) {
@@ -161,11 +176,28 @@ export class Exchange {
     }
   }
 
-  /** Stops TesterPresent and refuses further requests. The transport stays the caller's. */
+  /** Stops TesterPresent, ends listeners and refuses further requests. The transport stays the caller's. */
   close(): void {
     this.#closed = true;
     this.#cancelTick?.();
     this.#cancelTick = undefined;
+    this.#failListeners(new UdsTransportError(`${this.ecu}: the UDS client is closed`));
+    this.#pump?.stop.abort();
+  }
+
+  /**
+   * Has a listener see every message that answers no request, during requests and between them.
+   * Between requests this client then receives from the transport all the time.
+   * @returns what takes the listener off again
+   */
+  listen(listener: UnaskedListener): () => void {
+    if (this.#closed) throw new UdsTransportError(`${this.ecu}: the UDS client is closed`);
+    this.#listeners.add(listener);
+    if (!this.#busy) this.#startPump();
+    return () => {
+      this.#listeners.delete(listener);
+      if (this.#listeners.size === 0) this.#pump?.stop.abort();
+    };
   }
 
   /** One send and what comes back: the positive answer, a final negative one, or undefined if suppressed. */
@@ -174,6 +206,7 @@ export class Exchange {
     const sid = request[0];
     let suppressed = request.length > 1 && (request[1] & suppressPositiveResponse) !== 0 &&
       hasSubFunction(sid);
+    if (this.#listeners.size > 0) await this.#drain();
     this.foreignAnswers += this.#transport.discardReceived();
     const send = this.#sendWait;
     send.timeout = this.#limits.sendTimeout;
@@ -214,8 +247,11 @@ export class Exchange {
           break;
         }
         case "foreign":
-          this.foreignAnswers++;
-          if (++foreign > this.#limits.maxForeign) {
+          if (!this.#offer(answer)) {
+            this.foreignAnswers++;
+            foreign++;
+          }
+          if (foreign > this.#limits.maxForeign) {
             throw new UdsProtocolError(
               `${this.ecu}: ${
                 where(request, options)
@@ -226,6 +262,62 @@ export class Exchange {
           // It does not lengthen the wait for the one that is due.
           receive.timeout = Math.max(0, began + limit - this.#clock.now());
       }
+    }
+  }
+
+  /** Whether a listener took the message. */
+  #offer(message: Uint8Array): boolean {
+    for (const listener of this.#listeners) if (listener.take(message)) return true;
+    return false;
+  }
+
+  #failListeners(error: Error): void {
+    const listeners = [...this.#listeners];
+    this.#listeners.clear();
+    for (const listener of listeners) listener.fail(error);
+  }
+
+  /** Gives the listeners what has arrived already, instead of throwing it away before a request. */
+  async #drain(): Promise<void> {
+    for (let taken = 0; taken < this.#limits.maxForeign; taken++) {
+      try {
+        const message = await this.#transport.receive({ timeout: 0 });
+        if (!this.#offer(message)) this.foreignAnswers++;
+      } catch (error) {
+        if (error instanceof UdsTimeoutError) return;
+        throw error;
+      }
+    }
+  }
+
+  #startPump(): void {
+    if (this.#pump !== undefined || this.#listeners.size === 0 || this.#closed) return;
+    const stop = new AbortController();
+    this.#pump = { stop, ended: this.#receiveUnasked(stop.signal) };
+  }
+
+  async #stopPump(): Promise<void> {
+    this.#pump?.stop.abort();
+    await this.#pump?.ended;
+  }
+
+  async #receiveUnasked(stop: AbortSignal): Promise<void> {
+    try {
+      while (!stop.aborted) {
+        try {
+          const message = await this.#transport.receive({ timeout: unaskedWait, signal: stop });
+          if (!this.#offer(message)) this.foreignAnswers++;
+        } catch (error) {
+          if (!(error instanceof UdsTimeoutError)) throw error;
+        }
+      }
+    } catch (error) {
+      // Stopping rejects the wait; that is how it ends. Anything else is the end of the path.
+      if (!stop.aborted) this.#failListeners(error instanceof Error ? error : new Error(String(error)));
+    } finally {
+      this.#pump = undefined;
+      // A listener that came after the stop, with no request under way, is served by a new round.
+      if (!this.#busy) this.#startPump();
     }
   }
 
@@ -314,7 +406,9 @@ export class Exchange {
   #release(): void {
     this.#busy = false;
     this.#lastActivity = this.#clock.now();
-    this.#waiting.shift()?.();
+    const next = this.#waiting.shift();
+    if (next !== undefined) next();
+    else if (this.#listeners.size > 0) this.#startPump();
   }
 
   #timeout(
@@ -338,9 +432,16 @@ export class Exchange {
 }
 
 /** Whose answer this is: positive ones repeat part of the request (see the table in services.ts). */
-function belongs(answer: Uint8Array, request: Uint8Array): "positive" | "negative" | "foreign" {
+export function belongs(answer: Uint8Array, request: Uint8Array): "positive" | "negative" | "foreign" {
   const sid = request[0];
   if (answer[0] === sid + positiveOffset) {
+    switch (sid) {
+      case Sid.readDataByPeriodicIdentifier:
+        // The answer is the service identifier alone (11.5.3); with bytes behind it, it is periodic data.
+        return answer.length === 1 ? "positive" : "foreign";
+      case Sid.readDataByIdentifier:
+        return repeatsOneIdentifier(answer, request) ? "positive" : "foreign";
+    }
     const echo = echoLength(sid);
     if (answer.length <= echo || request.length <= echo) return echo === 0 ? "positive" : "foreign";
     for (let at = 1; at <= echo; at++) {
@@ -350,6 +451,15 @@ function belongs(answer: Uint8Array, request: Uint8Array): "positive" | "negativ
     return "positive";
   }
   return answer[0] === negativeResponse && answer.length === 3 && answer[1] === sid ? "negative" : "foreign";
+}
+
+/** Of several identifiers an ECU leaves out those that it does not support (11.2.4): any of them may come first. */
+function repeatsOneIdentifier(answer: Uint8Array, request: Uint8Array): boolean {
+  if (answer.length < 3) return false;
+  for (let at = 1; at + 1 < request.length; at += 2) {
+    if (answer[1] === request[at] && answer[2] === request[at + 1]) return true;
+  }
+  return false;
 }
 
 function where(request: Uint8Array, options: RequestOptions): string {

@@ -37,6 +37,36 @@ export interface UdsTransport {
   discardReceived(): number;
 }
 
+/** A message with the address of the ECU that sent it. */
+export interface ReceivedMessage {
+  /** The ECU's address as the bus names it: DoIP its logical address, CAN its response identifier or N_SA. */
+  readonly source: number;
+  /** Belongs to the receiver. */
+  readonly message: Uint8Array;
+}
+
+/**
+ * The client's path to all ECUs that listen to one functional address. One request is under way at a time.
+ *
+ * On ISO-TP a functional request is a single frame (ISO 15765-2) and each ECU answers on its own identifier; on DoIP
+ * it goes to an address from E400 on and the answers carry the addresses of the members.
+ */
+export interface FunctionalTransport {
+  /** Name for messages, e.g. `CAN_BODY 0x7DF`. */
+  readonly name: string;
+  /** Longest request in bytes that the path carries functionally; a longer one is refused before it is sent. */
+  readonly maxRequestLength: number;
+  /** Hands one request to the bus. Resolves once the bus has taken it. */
+  send(request: Uint8Array, options: WaitOptions): Promise<void>;
+  /**
+   * The next message from any of the ECUs.
+   * @throws {UdsTimeoutError} when nothing came in time.
+   */
+  receiveFrom(options: WaitOptions): Promise<ReceivedMessage>;
+  /** Drops messages that arrived and were not received. */
+  discardReceived(): number;
+}
+
 /** An ECU as a bus sees it: takes requests, answers each with none, one or several messages. */
 export interface DiagnosticEndpoint {
   /**
