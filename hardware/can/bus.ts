@@ -34,6 +34,15 @@ export interface CanBus {
    */
   send(frame: CanFrame, options?: SendOptions): Promise<void>;
   /**
+   * Hands several frames over at once, in order: for a bus that takes many more cheaply together than one by one.
+   * Resolves once all were taken, as after `send` of the last. Frames and bytes may be reused after that. When it
+   * rejects, the first ones may have been taken. Where it is missing, `send` for each does the same.
+   *
+   * @param options the time-out is for each frame: it starts anew whenever one is taken
+   * @throws as `send`
+   */
+  sendAll?(frames: readonly CanFrame[], options?: SendOptions): Promise<void>;
+  /**
    * Calls `receive` with each frame from now on, in order; not with this node's own.
    * A listener that throws ends nothing but its own call: the error goes to the bus' log.
    *
