@@ -1,9 +1,8 @@
 // The engine against OpenSSL 3.5 (Node.js 24's), each as client and as server, on every profile with mutual TLS.
 
 import assert from "node:assert/strict";
-import { fileURLToPath } from "node:url";
 import type { EngineConnection } from "../../src/tls/engine/connection.ts";
-import { interopTest, type Peer } from "../support/peers.ts";
+import { interopTest } from "../support/peers.ts";
 import {
   client,
   groupNumbers,
@@ -14,103 +13,8 @@ import {
   profiles,
   schemeOf,
   server,
-  type TestCredentials,
 } from "../tls/engine/support.ts";
-
-const install = "npx -y node@24 --version";
-
-/** Where npm keeps Node.js 24; a path that is not there when it cannot be had. */
-function node24(): string {
-  try {
-    const { success, stdout } = new Deno.Command("npx", {
-      args: ["-y", "node@24", "-p", "process.versions.openssl.startsWith('3.5') ? process.execPath : ''"],
-      stdin: "null",
-      stderr: "null",
-    }).outputSync();
-    const path = new TextDecoder().decode(stdout).trim();
-    if (success && path !== "") return path;
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  }
-  return "node@24";
-}
-
-const openssl: Peer = { command: node24(), probe: ["--version"], install };
-
-const pem = (label: string, der: Uint8Array) =>
-  `-----BEGIN ${label}-----\n${der.toBase64().replace(/.{64}/g, "$&\n")}\n-----END ${label}-----\n`;
-const certificates = (chain: Uint8Array[]) => chain.map((der) => pem("CERTIFICATE", der)).join("");
-const credentials = ({ certificateChain, privateKey }: TestCredentials) => ({
-  cert: certificates(certificateChain),
-  key: pem("PRIVATE KEY", privateKey),
-});
-
-/** What the peer says of itself, a line each. */
-interface Line {
-  name: string;
-  port?: number;
-  established?: { cipher: string; version: string; reused: boolean };
-  peer?: string;
-  echoed?: string;
-  error?: string;
-}
-
-/** The peer's process. */
-class OpenSsl implements AsyncDisposable {
-  readonly #process = new Deno.Command(openssl.command, {
-    args: [fileURLToPath(new URL("./tls_openssl_peer.cjs", import.meta.url))],
-    stdin: "piped",
-    stdout: "piped",
-    stderr: "inherit",
-  }).spawn();
-  readonly #input = this.#process.stdin.getWriter();
-  readonly #lines: Line[] = [];
-  readonly #waiting = new Set<() => void>();
-  readonly #reading = this.#read();
-
-  async #read(): Promise<void> {
-    let text = "";
-    for await (const part of this.#process.stdout.pipeThrough(new TextDecoderStream())) {
-      text += part;
-      const lines = text.split("\n");
-      text = lines.pop() ?? "";
-      this.#lines.push(...lines.map((line): Line => JSON.parse(line)));
-      for (const wake of this.#waiting) wake();
-    }
-  }
-
-  async start(cases: object[]): Promise<void> {
-    await this.#input.write(new TextEncoder().encode(`${JSON.stringify(cases)}\n`));
-  }
-
-  /** The first line of that name for which `select` gives something. */
-  async expect<T>(name: string, select: (line: Line) => T | undefined): Promise<T> {
-    const deadline = AbortSignal.timeout(20_000);
-    while (true) {
-      for (const line of this.#lines) {
-        const found = line.name === name ? select(line) : undefined;
-        if (found !== undefined) return found;
-      }
-      const { promise, resolve, reject } = Promise.withResolvers<void>();
-      const late = () =>
-        reject(new Error(`${name}: no such line within 20 s: ${JSON.stringify(this.#lines.slice(-5))}`));
-      deadline.addEventListener("abort", late, { once: true });
-      this.#waiting.add(resolve);
-      try {
-        await promise;
-      } finally {
-        this.#waiting.delete(resolve);
-        deadline.removeEventListener("abort", late);
-      }
-    }
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.#input.close();
-    await this.#process.status;
-    await this.#reading;
-  }
-}
+import { certificates, credentials, OpenSsl, openssl } from "./tls_openssl_process.ts";
 
 /** What crossed the wire, as the engine's end saw it. */
 interface Wire {
