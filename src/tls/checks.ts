@@ -22,3 +22,10 @@ export function checkPositive(name: string, value: number, most: number = longes
     throw new RangeError(`${name}: expected a whole number from 1 to ${most}, got ${value}`);
   }
 }
+
+/** @throws {RangeError} when there is a tap: the runtime's own stack keeps its secrets, so a record could not be read. */
+export function checkNoTap(tap: unknown): void {
+  if (tap !== undefined) {
+    throw new RangeError('tap: expected none with the engine "native", which gives no secrets');
+  }
+}

@@ -1,7 +1,7 @@
 // connect(): opens a TLS 1.3 connection, shows the own certificate and verifies the server's.
 
 import { defaultProfileId, type Profile, profileById } from "../pqc/profiles.ts";
-import { checkPort, checkPositive, defaultHandshakeTimeout } from "./checks.ts";
+import { checkNoTap, checkPort, checkPositive, defaultHandshakeTimeout } from "./checks.ts";
 import { EngineClient } from "./engine/endpoint.ts";
 import { EngineTrap } from "./engine/failures.ts";
 import { certificatesFromPem } from "./engine/pem.ts";
@@ -29,7 +29,10 @@ export async function connect(options: ConnectOptions): Promise<TlsConnection> {
   const { profile = profileById(defaultProfileId) } = options;
   checkPort(port, 1);
   checkPositive("timeout", timeout);
-  if (options.engine === "native") return await connectNative(options);
+  if (options.engine === "native") {
+    checkNoTap(options.tap);
+    return await connectNative(options);
+  }
   signal?.throwIfAborted();
   const client = clientFor(credentials, trust, profile);
   const where = `TLS connection to ${hostname}:${port}`;
@@ -55,7 +58,7 @@ export async function connect(options: ConnectOptions): Promise<TlsConnection> {
       // What was given up while the system still connected is closed below.
       connecting.signal.throwIfAborted();
       conn.setNoDelay(true);
-      socket = new EngineSocket(conn, client.connect(serverName));
+      socket = new EngineSocket(conn, client.connect(serverName), undefined, options.tap);
     } catch (error) {
       conn.close();
       throw error;

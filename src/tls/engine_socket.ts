@@ -2,6 +2,7 @@
 
 import { ConnectionFailed, ProtocolViolation, type TlsError } from "./errors.ts";
 import type { EngineConnection } from "./engine/connection.ts";
+import type { WireTap, WireTapSource } from "./types.ts";
 
 /** Size of the buffer that a connection reads into while little comes, bytes: most connections are idle. */
 const smallRead = 4_096;
@@ -16,16 +17,26 @@ export class EngineSocket {
   readonly engine: EngineConnection;
   readonly #conn: Deno.TcpConn;
   readonly #onClosed: () => void;
+  readonly #tap: WireTap | undefined;
   #buffer = new Uint8Array(smallRead);
   #flushing: Promise<void> | undefined;
   #closed = false;
   #leaving = false;
 
   /** @param onClosed Called once, when the TCP connection has been closed. */
-  constructor(conn: Deno.TcpConn, engine: EngineConnection, onClosed: () => void = () => {}) {
+  constructor(
+    conn: Deno.TcpConn,
+    engine: EngineConnection,
+    onClosed: () => void = () => {},
+    tap?: WireTapSource,
+  ) {
     this.#conn = conn;
     this.engine = engine;
     this.#onClosed = onClosed;
+    if (tap !== undefined) {
+      engine.logKeys();
+      this.#tap = tap(conn.localAddr, conn.remoteAddr);
+    }
   }
 
   get closed(): boolean {
@@ -54,9 +65,12 @@ export class EngineSocket {
       this.engine.endOfInput();
       return false;
     }
+    let shown = 0;
     for (let fed = 0;;) {
       const taken = this.engine.feed(buffer.subarray(fed, length));
       fed += taken;
+      // After the engine has had it: the secrets that it gives stand before the bytes that need them.
+      if (this.#tap !== undefined) shown = this.#show(this.#tap, buffer, shown, fed);
       const plaintext = this.engine.read();
       if (plaintext !== undefined) deliver(plaintext);
       // What comes after a failure, or after the peer's close_notify, is not taken any more.
@@ -65,6 +79,17 @@ export class EngineSocket {
     if (length === smallRead && buffer.length === smallRead) this.#buffer = new Uint8Array(largeRead);
     else if (length < smallRead / 2 && buffer.length === largeRead) this.#buffer = new Uint8Array(smallRead);
     return true;
+  }
+
+  /** Shows what came, after the secrets for it; gives how far that was. */
+  #show(tap: WireTap, buffer: Uint8Array, from: number, to: number): number {
+    const keys = this.engine.loggedKeys();
+    if (keys.length > 0) {
+      tap.secrets(keys);
+      keys.fill(0);
+    }
+    if (to > from) tap.received(buffer.subarray(from, to));
+    return to;
   }
 
   /** Sends all ciphertext that waits, and what comes to wait meanwhile. */
@@ -81,6 +106,7 @@ export class EngineSocket {
       while (!this.#closed) {
         const ciphertext = this.engine.take();
         if (ciphertext === undefined) break;
+        this.#tap?.sent(ciphertext);
         for (let sent = 0; sent < ciphertext.length;) {
           sent += await this.#conn.write(ciphertext.subarray(sent));
         }
@@ -147,6 +173,7 @@ export class EngineSocket {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
+    this.#tap?.closed();
     try {
       this.#conn.close();
     } catch (error) {

@@ -4,7 +4,13 @@ import type { Offered } from "./engine/connection.ts";
 import { EngineServer } from "./engine/endpoint.ts";
 import { EngineTrap } from "./engine/failures.ts";
 import { certificatesFromPem } from "./engine/pem.ts";
-import { checkPort, checkPositive, defaultHandshakeTimeout, defaultMaxConnections } from "./checks.ts";
+import {
+  checkNoTap,
+  checkPort,
+  checkPositive,
+  defaultHandshakeTimeout,
+  defaultMaxConnections,
+} from "./checks.ts";
 import { engineOffer, factsOf, forget } from "./engine_link.ts";
 import { EngineSocket, located } from "./engine_socket.ts";
 import { EngineStream } from "./engine_stream.ts";
@@ -42,7 +48,10 @@ export function listen(options: ListenOptions): Promise<TlsListener> {
     checkPositive("handshakeTimeout", handshakeTimeout);
     checkPositive("maxConnections", maxConnections);
     if (offers.length === 0) throw new RangeError("offers: expected at least one, got none");
-    if (options.engine === "native") return listenNative(options);
+    if (options.engine === "native") {
+      checkNoTap(options.tap);
+      return listenNative(options);
+    }
     return Promise.resolve(new Listener(options, handshakeTimeout, maxConnections));
   } catch (error) {
     return Promise.reject(error);
@@ -119,7 +128,12 @@ class Listener implements TlsListener {
     let socket: EngineSocket;
     try {
       conn.setNoDelay(true);
-      socket = new EngineSocket(conn, this.#server.accept(), () => this.#open.delete(socket));
+      socket = new EngineSocket(
+        conn,
+        this.#server.accept(),
+        () => this.#open.delete(socket),
+        this.#options.tap,
+      );
     } catch (error) {
       conn.close();
       onRefused?.(toTlsError(error, where), address);

@@ -69,6 +69,24 @@ export interface TlsConnection {
   readonly remotePort: number;
 }
 
+/**
+ * Sees what passes on the network below a connection, encrypted as it is, with the secrets that open it: whoever gives one
+ * makes the connection readable to everybody who gets hold of both.
+ */
+export interface WireTap {
+  sent(ciphertext: Uint8Array): void;
+  received(ciphertext: Uint8Array): void;
+  /** Lines of an NSS key log, ASCII, before the ciphertext that needs them. Valid during the call. */
+  secrets(keyLog: Uint8Array): void;
+  closed(): void;
+}
+
+/** Makes the tap of a connection whose TCP connection is up. */
+export type WireTapSource = (
+  local: { hostname: string; port: number },
+  remote: { hostname: string; port: number },
+) => WireTap;
+
 export interface ListenOptions {
   /** Address to bind. */
   hostname: string;
@@ -87,6 +105,8 @@ export interface ListenOptions {
   handshakeTimeout?: number;
   /** Most connections at once; further ones are closed unanswered. @default 10000 */
   maxConnections?: number;
+  /** Records each connection; the engine in WebAssembly alone can give its secrets. @default nothing is recorded, no secret leaves the engine */
+  tap?: WireTapSource;
   /** Called for each connection whose handshake completed with a verified client certificate. */
   onConnection: (connection: TlsConnection) => void;
   /** Called for each connection that was refused or failed before that. */
@@ -114,5 +134,7 @@ export interface ConnectOptions {
   serverName?: string;
   /** Longest TCP connect and handshake together, in milliseconds. @default 10000 */
   timeout?: number;
+  /** Records the connection; the engine in WebAssembly alone can give its secrets. @default nothing is recorded, no secret leaves the engine */
+  tap?: WireTapSource;
   signal?: AbortSignal;
 }

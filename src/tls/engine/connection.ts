@@ -208,6 +208,17 @@ export class EngineConnection {
     };
   }
 
+  /** Keeps the traffic secrets of the handshake, for {@link loggedKeys}. To be called before the peer's first bytes are fed. */
+  logKeys(): void {
+    this.#run("connection_log_keys");
+  }
+
+  /** Traffic secrets kept since the last call, as lines of an NSS key log; empty when there are none. The caller keeps them safe. */
+  loggedKeys(): Uint8Array<ArrayBuffer> {
+    this.#check();
+    return this.#instance.reply(this.#instance.call("connection_logged_keys", this.#handle));
+  }
+
   /** Gives back what the engine holds. The connection cannot be used afterwards. */
   free(): void {
     if (this.#handle === 0) return;
@@ -220,7 +231,13 @@ export class EngineConnection {
     this.free();
   }
 
-  #run(name: "connection_close_notify" | "connection_update_keys" | "connection_end_of_input"): void {
+  #run(
+    name:
+      | "connection_close_notify"
+      | "connection_update_keys"
+      | "connection_end_of_input"
+      | "connection_log_keys",
+  ): void {
     this.#check();
     this.#instance.call(name, this.#handle);
     this.#look();

@@ -59,6 +59,8 @@ function functionsOf(exports: WebAssembly.Exports) {
     connection_end_of_input: need("connection_end_of_input"),
     connection_facts: need("connection_facts"),
     connection_offered: need("connection_offered"),
+    connection_log_keys: need("connection_log_keys"),
+    connection_logged_keys: need("connection_logged_keys"),
     connection_failure: need("connection_failure"),
     primitive: need("primitive"),
     panic_text: need("panic_text"),

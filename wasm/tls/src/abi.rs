@@ -131,6 +131,8 @@ impl Module {
     }
 
     fn answer(&mut self, reply: Vec<u8>) -> usize {
+        // Secrets of a key log may have been in there.
+        self.reply.zeroize();
         self.reply = reply;
         self.reply.len()
     }
@@ -346,6 +348,21 @@ pub extern "C" fn connection_offered(handle: usize) -> usize {
     with(|module| {
         let offered = module.connections.get(handle).map(Connection::offered).unwrap_or_default();
         module.answer(offered)
+    })
+}
+
+/// From here on the connection keeps the traffic secrets of its handshake. To be called before that begins.
+#[unsafe(no_mangle)]
+pub extern "C" fn connection_log_keys(handle: usize) {
+    with_connection(handle, Connection::log_keys);
+}
+
+/// The secrets kept since the last call, as lines of an NSS key log; returns the reply's length.
+#[unsafe(no_mangle)]
+pub extern "C" fn connection_logged_keys(handle: usize) -> usize {
+    with(|module| {
+        let keys = module.connections.get_mut(handle).map(Connection::logged_keys).unwrap_or_default();
+        module.answer(keys)
     })
 }
 

@@ -13,6 +13,7 @@ use webpki::EndEntityCert;
 use crate::certificates::{ClientVerifier, ServerVerifier, trust};
 use crate::hello::ClientHello;
 use crate::host::{HostClock, HostRandom};
+use crate::key_log::CurrentLog;
 use crate::sessions::{ClientSessions, ServerSessions};
 use crate::signature::{PrivateKey, algorithms, verifies};
 use crate::wire::Reader;
@@ -193,6 +194,7 @@ impl Server {
                 // The verified client's data alone: nothing is sent before it is known who listens.
                 config.send_half_rtt_data = false;
                 config.max_early_data_size = 0;
+                config.key_log = Arc::new(CurrentLog);
                 answers.push(Answer { group: *group, scheme: offer.key.scheme().into(), config: Arc::new(config) });
             }
         }
@@ -234,6 +236,7 @@ impl Client {
             .with_client_cert_resolver(offer.certified_key());
         config.alpn_protocols = settings.protocols;
         config.enable_early_data = false;
+        config.key_log = Arc::new(CurrentLog);
         config.resumption = match settings.sessions {
             0 => Resumption::disabled(),
             _ => Resumption::store(Arc::new(ClientSessions::default())),

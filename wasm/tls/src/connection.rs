@@ -15,6 +15,7 @@ use crate::config::{Client, NothingInCommon, Server};
 use crate::failure::{Failure, Kind};
 use crate::framing::Framing;
 use crate::hello::{self, ClientHello, Peek};
+use crate::key_log::{self, Log};
 use crate::notes;
 use crate::wire::Writer;
 
@@ -123,6 +124,8 @@ pub struct Connection {
     offered: Option<ClientHello>,
     peer_scheme: u16,
     own_scheme: u16,
+    /// Where its secrets go, if the host asked for them.
+    key_log: Option<Log>,
 }
 
 /// What one step of rustls came to.
@@ -166,7 +169,18 @@ impl Connection {
             offered: None,
             peer_scheme: 0,
             own_scheme: 0,
+            key_log: None,
         }
+    }
+
+    /// Keeps the secrets of the handshake that is to come, for [`Connection::logged_keys`].
+    pub fn log_keys(&mut self) {
+        self.key_log.get_or_insert_with(Log::new);
+    }
+
+    /// The secrets kept since the last call, as lines of an NSS key log. The caller overwrites them.
+    pub fn logged_keys(&mut self) -> Vec<u8> {
+        self.key_log.as_mut().map(Log::take).unwrap_or_default()
     }
 
     fn common(&self) -> Option<&CommonState> {
@@ -225,6 +239,7 @@ impl Connection {
             self.decide(&server);
         }
         notes::clear();
+        key_log::begin(self.key_log.take());
         while self.failure.is_none() && self.plaintext.len() < MUCH_PLAINTEXT {
             match self.step() {
                 Step::Again => {}
@@ -233,6 +248,7 @@ impl Connection {
                 Step::Failed(error) => self.fail(&error),
             }
         }
+        self.key_log = key_log::end();
         self.note();
         if self.failure.is_none() && self.plaintext.len() < MUCH_PLAINTEXT && self.inbound.len() >= MOST_INBOUND {
             self.refuse(

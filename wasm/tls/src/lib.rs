@@ -18,6 +18,7 @@ mod groups;
 mod hello;
 mod host;
 mod kem;
+mod key_log;
 mod memory;
 mod notes;
 mod primitives;
