@@ -1,0 +1,50 @@
+// Books the time of a line that carries one thing after another: a CAN bus its frames, a serial line its bytes.
+//
+// Timers wake a millisecond or more too late, and a frame takes a quarter of one. The line therefore keeps a time of its own:
+// what was released late is followed by what it causes as if it had been released when it was due, so that the average rate is
+// exact and only the single moments are coarse.
+import type { Clock } from "../clock.ts";
+
+// What comes so soon after a release stood ready when the line became free, as in a controller's next mailbox, and loses
+// no line time by the speed of this machine. Milliseconds.
+const promptly = 0.3;
+// How much lateness is made up for, and how long after a release. Milliseconds.
+const longestCatchUp = 100;
+
+/** The booking of one line. Milliseconds of its clock. */
+export class LineTime {
+  readonly #clock: Clock;
+  #freeAt: number;
+  #releasedAt = -Infinity;
+  #lateness = 0;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+    this.#freeAt = clock.now();
+  }
+
+  /** Whether nothing that was booked is still on the line. */
+  get idle(): boolean {
+    return this.#freeAt <= this.now();
+  }
+
+  /** The line's own time: behind the clock by what the last release was late. */
+  now(): number {
+    const now = this.#clock.now();
+    const since = now - this.#releasedAt;
+    if (since <= promptly) return Math.min(now, this.#releasedAt - this.#lateness);
+    return since <= longestCatchUp ? now - this.#lateness : now;
+  }
+
+  /** Books the line for a duration, from now or from the end of what is booked. @returns when it ends */
+  book(duration: number): number {
+    this.#freeAt = Math.max(this.#freeAt, this.now()) + duration;
+    return this.#freeAt;
+  }
+
+  /** What was booked until `due` is released now. */
+  released(due: number): void {
+    this.#releasedAt = this.#clock.now();
+    this.#lateness = Math.min(Math.max(0, this.#releasedAt - due), longestCatchUp);
+  }
+}
