@@ -8,9 +8,23 @@ export interface Segment {
   readonly length: number;
 }
 
+/** What a firmware file can say of its own download. It goes before what the plan says. */
+export interface DownloadHints {
+  /**
+   * dataFormatIdentifier of RequestDownload. Not 0x00: the payload is compressed or encrypted, the ECU undoes it, and the
+   * segments' lengths are those of the bytes to transfer.
+   * @default that of the plan
+   */
+  readonly dataFormat?: number;
+  /** Ranges to be erased. @default the segments */
+  readonly erase?: readonly Segment[];
+  /** Address that is called once the payload is in memory: that of a secondary boot loader. @default none is called */
+  readonly call?: number;
+}
+
 /**
- * An image: segments in ascending order that neither overlap nor touch. The payload is the bytes of all segments,
- * one after another in that order.
+ * An image: segments in ascending order that neither overlap nor touch; those of a compressed or encrypted payload ascend.
+ * The payload is the bytes of all segments, one after another in that order.
  */
 export interface FirmwareImage {
   readonly segments: readonly Segment[];
@@ -18,6 +32,8 @@ export interface FirmwareImage {
   readonly size: number;
   /** SHA-256 of the payload, 32 bytes. */
   readonly sha256: Uint8Array;
+  /** What the file says of its download. @default nothing: the plan says it */
+  readonly hints?: DownloadHints;
   /** Opens the payload for reading. Several readers may be open at once. */
   open(): Promise<ImageReader>;
 }

@@ -153,15 +153,19 @@ export function verifyEntries(manifest: PackageManifest, limits: ResolvedLimits)
 }
 
 function verifySegments(ecu: PackageEcu): void {
+  // Lengths of compressed or encrypted segments are not those in memory.
+  const apart = (ecu.image.download?.data_format ?? 0) !== 0;
   let end = -1;
   let size = 0;
   for (const { address, length } of ecu.image.segments) {
     if (address <= end) {
       throw inconsistent(`ECU ${ecu.ecu_id}: segments overlap, touch or descend at ${address}`);
     }
-    end = address + length;
+    end = apart ? address : address + length;
     size += length;
-    if (end > 2 ** 32) throw inconsistent(`ECU ${ecu.ecu_id}: the segment at ${address} ends beyond 32 bits`);
+    if (address + length > 2 ** 32) {
+      throw inconsistent(`ECU ${ecu.ecu_id}: the segment at ${address} ends beyond 32 bits`);
+    }
   }
   if (size !== ecu.image.size) {
     throw inconsistent(`ECU ${ecu.ecu_id}: segments hold ${size} bytes, the image ${ecu.image.size}`);

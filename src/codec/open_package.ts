@@ -97,7 +97,10 @@ export class UpdatePackage {
       throw new RangeError(`expected an entry of this package's manifest, got ${entry.ecu_id}`);
     }
     await this.#extract(blob, output, options);
-    return fileImage(output, entry.image.segments, Uint8Array.fromHex(entry.image.sha256));
+    const { segments, sha256, download } = entry.image;
+    const hints = download &&
+      { dataFormat: download.data_format, erase: download.erase, call: download.call };
+    return fileImage(output, segments, Uint8Array.fromHex(sha256), hints);
   }
 
   async #extract(blob: BlobEntry, output: string | undefined, options: RunOptions): Promise<void> {

@@ -178,7 +178,7 @@ export function pause(ms: number, signal: AbortSignal): Promise<void> {
 }
 
 /** What `--format` takes for a firmware file. */
-export const firmwareFormats = ["auto", "intel-hex", "s-record", "binary"] as const;
+export const firmwareFormats = ["auto", "intel-hex", "s-record", "vbf", "binary"] as const;
 
 /** Parser for an option that takes a 32-bit address. */
 export function address(text: string): number {

@@ -32,7 +32,7 @@ export function firmwareCommand(): Command {
 
 function add(): Command {
   const command = withJson(
-    withOperator(makeCommand("add", "adds an Intel HEX, S-record or raw binary file")),
+    withOperator(makeCommand("add", "adds an Intel HEX, S-record, VBF or raw binary file")),
     "{image_id, sha256, size} as JSON",
   )
     .argument("<FILE>")
@@ -44,7 +44,7 @@ function add(): Command {
     .requiredOption("--version <version>", "semantic version of the image, e.g. 1.2.0")
     .option(
       "--format <format>",
-      "auto, intel-hex, s-record or binary",
+      "auto, intel-hex, s-record, vbf or binary",
       oneOf(firmwareFormats),
       "auto",
     )

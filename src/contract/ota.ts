@@ -2,6 +2,7 @@
 
 import { z } from "zod";
 import * as id from "./identifiers.ts";
+import { packageDownload } from "./package.ts";
 import { outdatedEcu, vci } from "./vehicles.ts";
 
 /** Stages of an update, in the order in which a good one passes them; the last three end it. */
@@ -128,7 +129,7 @@ export const firmwareUpload = z.strictObject({
   ecu_type: id.ecuType,
   hw_version: id.hwVersion,
   version: id.releaseVersion,
-  format: z.enum(["auto", "intel-hex", "s-record", "binary"]).default("auto"),
+  format: z.enum(["auto", "intel-hex", "s-record", "vbf", "binary"]).default("auto"),
   /** First address of a raw binary; HEX and S-record files carry theirs. */
   base_address: z.coerce.number().int().min(0).max(0xffff_ffff).optional(),
   priority: z.enum(["low", "normal", "high", "critical"]).default("normal"),
@@ -140,7 +141,7 @@ export const firmware = z.strictObject({
   ecu_type: id.ecuType,
   hw_version: id.hwVersion,
   version: id.releaseVersion,
-  format: z.enum(["intel-hex", "s-record", "binary"]),
+  format: z.enum(["intel-hex", "s-record", "vbf", "binary"]),
   priority: z.enum(["low", "normal", "high", "critical"]),
   file_name: z.string().nullable(),
   /** Of the file as it came. */
@@ -150,6 +151,8 @@ export const firmware = z.strictObject({
   payload_sha256: id.sha256,
   payload_size: id.byteCount,
   segments: z.array(z.strictObject({ address: z.int(), length: z.int() })),
+  /** What the file says of its own download; only VBF does. */
+  download: packageDownload.optional(),
   created: id.timestamp,
 });
 

@@ -19,6 +19,16 @@ export const packageSegment = z.strictObject({
   length: z.int().min(1).max(addressSpace),
 });
 
+/** What the firmware file says of its own download; it goes before the ECU type's settings. */
+export const packageDownload = z.strictObject({
+  /** dataFormatIdentifier; not 0: the payload is compressed or encrypted, and the ECU undoes it. */
+  data_format: z.int().min(0).max(0xff).optional(),
+  /** Ranges to be erased. Without it: the segments. */
+  erase: z.array(packageSegment).max(4096).optional(),
+  /** Address that is called once the payload is in memory. */
+  call: z.int().min(0).max(addressSpace - 1).optional(),
+});
+
 /** An image as the ECU gets it. Its payload is the bytes of all segments, one after another. */
 export const packageImage = z.strictObject({
   image_id: id.uuid,
@@ -26,8 +36,9 @@ export const packageImage = z.strictObject({
   sha256: id.sha256,
   /** Bytes of the payload. */
   size: id.byteCount.min(1),
-  /** In ascending order; they neither overlap nor touch. */
+  /** In ascending order; they neither overlap nor touch. Those of a compressed or encrypted payload only ascend. */
   segments: z.array(packageSegment).min(1),
+  download: packageDownload.optional(),
 });
 
 /** The image's payload as it lies in the package. */
@@ -71,6 +82,7 @@ export const packageManifest = z.strictObject({
 });
 
 export type PackageSegment = z.infer<typeof packageSegment>;
+export type PackageDownload = z.infer<typeof packageDownload>;
 export type PackageImage = z.infer<typeof packageImage>;
 export type PackageBlob = z.infer<typeof packageBlob>;
 export type PackageEcu = z.infer<typeof packageEcu>;

@@ -5,7 +5,7 @@ import { digitValues } from "./digits.ts";
 import { FirmwareFormatError } from "./errors.ts";
 
 /** Formats of firmware files. */
-export type FirmwareFormat = "intel-hex" | "s-record" | "binary";
+export type FirmwareFormat = "intel-hex" | "s-record" | "vbf" | "binary";
 
 /** Bytes of the file's beginning that {@linkcode detectFormat} wants to see, unless the file is shorter. */
 export const detectionSize = 4096;
@@ -41,6 +41,7 @@ export function detectFormat(head: Uint8Array): FirmwareFormat {
   }
   let first = startOfText(head);
   while (first < head.length && isBlank(head[first])) first++;
+  if (isVbf(head, first)) return "vbf";
   if (head[first] === 0x3a) return "intel-hex";
   if (isSRecordMark(head, first)) return "s-record";
   for (const { name, magic } of containers) {
@@ -54,7 +55,7 @@ export function detectFormat(head: Uint8Array): FirmwareFormat {
     if (isSRecordMark(head, at) && areDigits(head, at + 2)) throw unknown("S-records behind something else");
   }
   if (head.subarray(startOfText(head)).every((byte) => isBlank(byte) || (byte >= 0x20 && byte < 0x7f))) {
-    throw unknown("a text that begins with neither ':' nor 'S'");
+    throw unknown("a text that begins with neither ':' nor 'S' nor 'vbf_version'");
   }
   return "binary";
 }
@@ -62,6 +63,12 @@ export function detectFormat(head: Uint8Array): FirmwareFormat {
 /** Offset behind a UTF-8 byte order mark, which some editors put before the text. */
 export function startOfText(head: Uint8Array): number {
   return head[0] === 0xef && head[1] === 0xbb && head[2] === 0xbf ? 3 : 0;
+}
+
+/** The first words of a VBF file; comments may stand before them. */
+function isVbf(head: Uint8Array, first: number): boolean {
+  const text = new TextDecoder("latin1").decode(head.subarray(first));
+  return /^(?:\s|\/\/[^\n]*\n|\/\*[^]*?\*\/)*vbf_version\s*=/i.test(text);
 }
 
 function isSRecordMark(head: Uint8Array, at: number): boolean {
@@ -81,7 +88,7 @@ function isBlank(byte: number): boolean {
 
 function unknown(found: string): FirmwareFormatError {
   return new FirmwareFormatError("unknown_format", {
-    expected: "Intel HEX, S-records or a raw image (name the format if it is one)",
+    expected: "Intel HEX, S-records, VBF or a raw image (name the format if it is one)",
     found,
   });
 }

@@ -23,12 +23,18 @@ export type FirmwareFormatCode =
   | "empty_image"
   | "too_many_runs"
   | "too_many_segments"
-  | "too_large";
+  | "too_large"
+  /** The header of a VBF file is not of its grammar, or lacks what must be there. */
+  | "bad_header"
+  /** A VBF file says something about its blocks that cannot be done here. */
+  | "unsupported";
 
 /** What {@linkcode FirmwareFormatError} is made of. */
 export interface FirmwareFormatErrorOptions {
   /** Line of the file, counted from 1. Binary files have none. */
   line?: number;
+  /** Byte of the file, counted from 0: where a binary part has no lines. */
+  offset?: number;
   expected: string;
   found: string;
 }
@@ -39,13 +45,17 @@ export class FirmwareFormatError extends Error {
   readonly code: FirmwareFormatCode;
   /** Line of the file, counted from 1; `undefined` where the fault has no line. */
   readonly line: number | undefined;
+  /** Byte of the file, counted from 0; `undefined` where the fault has a line or no place. */
+  readonly offset: number | undefined;
   readonly expected: string;
   readonly found: string;
 
-  constructor(code: FirmwareFormatCode, { line, expected, found }: FirmwareFormatErrorOptions) {
-    super(`${line === undefined ? "" : `line ${line}: `}expected ${expected}, found ${found}`);
+  constructor(code: FirmwareFormatCode, { line, offset, expected, found }: FirmwareFormatErrorOptions) {
+    const place = line !== undefined ? `line ${line}: ` : offset !== undefined ? `byte ${offset}: ` : "";
+    super(`${place}expected ${expected}, found ${found}`);
     this.code = code;
     this.line = line;
+    this.offset = offset;
     this.expected = expected;
     this.found = found;
   }

@@ -1,6 +1,6 @@
 // A payload file as a firmware image.
 
-import type { FirmwareImage, ImageReader, Segment } from "../image.ts";
+import type { DownloadHints, FirmwareImage, ImageReader, Segment } from "../image.ts";
 
 /** Bytes read ahead: flashing reads blocks of some 4 KiB one after another. */
 const window = 256 * 1024;
@@ -10,15 +10,22 @@ const window = 256 * 1024;
  *
  * @param segments In ascending order, neither overlapping nor touching; their lengths sum up to the file's.
  * @param sha256 Of the payload, 32 bytes.
+ * @param hints What the firmware file says of its download.
  * @throws {RangeError} If the segments are not so or the hash is no SHA-256.
  */
-export function fileImage(path: string, segments: readonly Segment[], sha256: Uint8Array): FirmwareImage {
-  const size = payloadSize(segments);
+export function fileImage(
+  path: string,
+  segments: readonly Segment[],
+  sha256: Uint8Array,
+  hints?: DownloadHints,
+): FirmwareImage {
+  const size = payloadSize(segments, hints);
   if (sha256.length !== 32) throw new RangeError(`a SHA-256 has 32 bytes, got ${sha256.length}`);
   return {
     segments,
     size,
     sha256,
+    ...hints === undefined ? {} : { hints },
     open: async () => {
       const file = await Deno.open(path, { read: true });
       try {
@@ -35,8 +42,12 @@ export function fileImage(path: string, segments: readonly Segment[], sha256: Ui
   };
 }
 
-/** Sum of the segments' lengths. @throws {RangeError} If they are not ascending, overlap or touch. */
-export function payloadSize(segments: readonly Segment[]): number {
+/**
+ * Sum of the segments' lengths.
+ * @throws {RangeError} If they are not ascending, overlap or touch; compressed or encrypted ones need only ascend.
+ */
+export function payloadSize(segments: readonly Segment[], hints: DownloadHints = {}): number {
+  const apart = (hints.dataFormat ?? 0) !== 0;
   if (segments.length === 0) throw new RangeError("an image needs at least one segment, got none");
   let size = 0;
   let end = -1;
@@ -49,7 +60,7 @@ export function payloadSize(segments: readonly Segment[]): number {
         `segments must ascend without touching, got ${address} after one that ends at ${end}`,
       );
     }
-    end = address + length;
+    end = apart ? address : address + length;
     size += length;
   }
   return size;

@@ -1,7 +1,7 @@
 // Bytes in memory as a firmware image: small ones, made by a program rather than read from a file.
 
 import { createHash } from "node:crypto";
-import type { FirmwareImage, Segment } from "../image.ts";
+import type { DownloadHints, FirmwareImage, Segment } from "../image.ts";
 import { payloadSize } from "./file_image.ts";
 
 /**
@@ -9,8 +9,12 @@ import { payloadSize } from "./file_image.ts";
  *
  * @throws {RangeError} If the segments overlap, touch, or do not sum up to the payload.
  */
-export function memoryImage(segments: readonly Segment[], payload: Uint8Array): FirmwareImage {
-  const size = payloadSize(segments);
+export function memoryImage(
+  segments: readonly Segment[],
+  payload: Uint8Array,
+  hints?: DownloadHints,
+): FirmwareImage {
+  const size = payloadSize(segments, hints);
   if (size !== payload.length) {
     throw new RangeError(`expected a payload of ${size} bytes, as its segments say, got ${payload.length}`);
   }
@@ -18,6 +22,7 @@ export function memoryImage(segments: readonly Segment[], payload: Uint8Array): 
     segments,
     size,
     sha256: createHash("sha256").update(payload).digest(),
+    ...hints === undefined ? {} : { hints },
     open: () =>
       Promise.resolve({
         read: (offset: number, into: Uint8Array) => {

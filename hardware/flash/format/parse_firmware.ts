@@ -1,7 +1,7 @@
 // Reads a firmware file of any size from a stream of bytes: its format, its checks, its payload in address order.
 
 import { createHash, type Hash } from "node:crypto";
-import type { Segment } from "../image.ts";
+import type { DownloadHints, Segment } from "../image.ts";
 import { detectFormat, detectionSize, type FirmwareFormat, startOfText } from "./detect.ts";
 import { FirmwareFormatError, hex32 } from "./errors.ts";
 import { IntelHexReader } from "./intel_hex.ts";
@@ -11,6 +11,7 @@ import { PayloadWriter } from "./payload_writer.ts";
 import type { RecordReader, RecordSummary } from "./record_reader.ts";
 import { runLimit } from "./run_table.ts";
 import { SRecordReader } from "./s_record.ts";
+import { VbfReader } from "./vbf.ts";
 
 export type { FirmwareFormat } from "./detect.ts";
 
@@ -68,8 +69,10 @@ export interface ParsedFirmware {
   fileSha256: Uint8Array;
   /** Where execution begins, if the file says so. Many tools write 0 into an S-record's end where there is none. */
   startAddress: number | undefined;
-  /** Text of an S0 record; unprintable characters are replaced. */
+  /** Text of an S0 record, unprintable characters replaced; kind and part number of a VBF file. */
   header: string | undefined;
+  /** What the file says of its download; only VBF does. */
+  hints: DownloadHints | undefined;
 }
 
 /**
@@ -111,9 +114,7 @@ export async function parseFirmware(
     const head = await readHead(next);
     const chosen = format === "auto" ? detectFormat(head) : format;
     if (options.baseAddress !== undefined) refuseForRecords(chosen, baseAddress);
-    const input = chosen === "binary"
-      ? new BinaryInput(writer, baseAddress)
-      : new RecordInput(chosen === "intel-hex" ? new IntelHexReader(writer) : new SRecordReader(writer));
+    const input = inputOf(chosen, writer, baseAddress);
     const begin = chosen === "binary" ? 0 : startOfText(head);
 
     for (let chunk: Uint8Array | undefined = head.subarray(begin); chunk; chunk = await next()) {
@@ -123,7 +124,7 @@ export async function parseFirmware(
         await pace.step();
       }
     }
-    const { startAddress, header } = input.finish();
+    const { startAddress, header, hints } = input.finish();
     const payload = await writer.finish(pace);
     return {
       format: chosen,
@@ -133,11 +134,31 @@ export async function parseFirmware(
       ...file.finish(),
       startAddress,
       header,
+      hints,
     };
   } finally {
     await writer.discard();
     // Not waited for: a source that hangs in its own read would hang here too.
     if (!ended) iterator.return?.().catch(() => {/* the first error is the one to report */});
+  }
+}
+
+/** What takes the bytes of a file. */
+interface FirmwareInput {
+  push(piece: Uint8Array): void;
+  finish(): RecordSummary & { hints?: DownloadHints };
+}
+
+function inputOf(format: FirmwareFormat, writer: PayloadWriter, baseAddress: number): FirmwareInput {
+  switch (format) {
+    case "binary":
+      return new BinaryInput(writer, baseAddress);
+    case "vbf":
+      return new VbfReader(writer);
+    case "intel-hex":
+      return new RecordInput(new IntelHexReader(writer));
+    case "s-record":
+      return new RecordInput(new SRecordReader(writer));
   }
 }
 

@@ -5,7 +5,7 @@ import { createHash } from "node:crypto";
 import type { Segment } from "../image.ts";
 import { FirmwareFormatError } from "./errors.ts";
 import type { Pace } from "./pace.ts";
-import { type Run, RunTable, segmentsOf } from "./run_table.ts";
+import { type Run, type RunRules, RunTable, segmentsOf } from "./run_table.ts";
 
 /** Bytes gathered before they are written. */
 const flushAt = 128 * 1024;
@@ -63,6 +63,11 @@ export class PayloadWriter {
     }
   }
 
+  /** How data is counted and kept; before the first byte. */
+  arrange(rules: RunRules): void {
+    this.#table.rules = rules;
+  }
+
   /**
    * Makes room for `length` > 0 bytes at `address`, ending within 32 bits, and returns where in
    * {@linkcode buffer} the caller puts them at once. At most 128 KiB fit between two flushes.
@@ -71,7 +76,7 @@ export class PayloadWriter {
     this.#table.add(address, length, line ?? 0);
     if (this.#table.bytes > this.#limits.maxPayload) {
       throw new FirmwareFormatError("too_large", {
-        line,
+        line: this.#table.rules.unit === "line" ? line : undefined,
         expected: `at most ${this.#limits.maxPayload} bytes of data`,
         found: `${this.#table.bytes}`,
       });
@@ -92,7 +97,7 @@ export class PayloadWriter {
       throw new FirmwareFormatError("empty_image", { expected: "at least one byte of data", found: "none" });
     }
     const runs = this.#table.sorted();
-    const segments = segmentsOf(runs);
+    const segments = segmentsOf(runs, this.#table.rules.apart);
     if (segments.length > this.#limits.maxSegments) {
       throw new FirmwareFormatError("too_many_segments", {
         expected: `at most ${this.#limits.maxSegments} segments`,

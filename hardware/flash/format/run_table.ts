@@ -15,9 +15,21 @@ export interface Run {
   offset: number;
 }
 
+/** How the data of a file is counted and kept. */
+export interface RunRules {
+  /** What a place in the file is called. */
+  unit: "line" | "block";
+  /**
+   * Blocks whose bytes are compressed or encrypted stay apart: their lengths are not those in memory, so that two of them
+   * neither continue each other nor overlap unless they begin at the same address.
+   */
+  apart: boolean;
+}
+
 /** Runs as they came. Records that continue the one before them lengthen its run. */
 export class RunTable {
   readonly #limit: number;
+  #rules: RunRules = { unit: "line", apart: false };
   #addresses = new Uint32Array(1024);
   #lengths = new Float64Array(1024);
   #offsets = new Float64Array(1024);
@@ -36,6 +48,15 @@ export class RunTable {
     this.#limit = limit;
   }
 
+  get rules(): RunRules {
+    return this.#rules;
+  }
+
+  /** To be set before the first run. @default lines, runs that touch become one */
+  set rules(rules: RunRules) {
+    this.#rules = rules;
+  }
+
   /** Bytes of data taken so far. */
   get bytes(): number {
     return this.#bytes;
@@ -52,11 +73,12 @@ export class RunTable {
 
   /** Takes `length` > 0 bytes at `address`; the caller has checked that they end within 32 bits. */
   add(address: number, length: number, line: number): void {
-    if (address === this.#end) this.#lengths[this.#count - 1] += length;
+    const same = !this.#rules.apart || this.#lines[this.#count - 1] === line;
+    if (address === this.#end && same) this.#lengths[this.#count - 1] += length;
     else {
       if (this.#count === this.#limit) {
         throw new FirmwareFormatError("too_many_runs", {
-          line,
+          line: this.#lineOf(line),
           expected: `at most ${this.#limit} runs of consecutive addresses`,
           found: `another at ${hex32(address)}`,
         });
@@ -67,7 +89,9 @@ export class RunTable {
       this.#offsets[this.#count] = this.#bytes;
       this.#lines[this.#count] = line;
       this.#count++;
-      if (address < this.#end) this.#ascending = false;
+      if (address < (this.#rules.apart ? this.#addresses[this.#count - 2] : this.#end)) {
+        this.#ascending = false;
+      }
     }
     this.#end = address + length;
     this.#bytes += length;
@@ -88,7 +112,8 @@ export class RunTable {
     for (let place = 0; place < this.#count; place++) {
       const run = keys[place] % runLimit;
       const address = this.#addresses[run];
-      if (before >= 0 && address < this.#addresses[before] + this.#lengths[before]) {
+      const taken = this.#rules.apart ? 1 : this.#lengths[before];
+      if (before >= 0 && address < this.#addresses[before] + taken) {
         throw this.#overlap(before, run);
       }
       runs[place] = { address, length: this.#lengths[run], offset: this.#offsets[run] };
@@ -99,15 +124,20 @@ export class RunTable {
 
   #overlap(lower: number, upper: number): FirmwareFormatError {
     const describe = (run: number) =>
-      `${hex32(this.#addresses[run])} to ${hex32(this.#addresses[run] + this.#lengths[run] - 1)} from line ${
-        this.#lines[run]
-      } on`;
+      `${hex32(this.#addresses[run])} to ${
+        hex32(this.#addresses[run] + this.#lengths[run] - 1)
+      } from ${this.#rules.unit} ${this.#lines[run]} on`;
     const [first, second] = this.#lines[lower] <= this.#lines[upper] ? [lower, upper] : [upper, lower];
     return new FirmwareFormatError("overlap", {
-      line: this.#lines[second],
+      line: this.#lineOf(this.#lines[second]),
       expected: "each address once",
       found: `${describe(second)}, which overlaps ${describe(first)}`,
     });
+  }
+
+  /** Blocks are no lines: their number stands in the text alone. */
+  #lineOf(place: number): number | undefined {
+    return this.#rules.unit === "line" ? place : undefined;
   }
 
   #grow(): void {
@@ -127,12 +157,12 @@ export class RunTable {
   }
 }
 
-/** Segments of sorted runs: those that touch become one. */
-export function segmentsOf(runs: readonly Run[]): Segment[] {
+/** Segments of sorted runs: those that touch become one, unless they are to stay apart. */
+export function segmentsOf(runs: readonly Run[], apart = false): Segment[] {
   const segments: { address: number; length: number }[] = [];
   let last: { address: number; length: number } | undefined;
   for (const run of runs) {
-    if (last && last.address + last.length === run.address) last.length += run.length;
+    if (!apart && last && last.address + last.length === run.address) last.length += run.length;
     else segments.push(last = { address: run.address, length: run.length });
   }
   return segments;

@@ -5,10 +5,11 @@ import { parseFirmware } from "../../../hardware/flash/format/parse_firmware.ts"
 import { compressImage } from "../../codec/compress_image.ts";
 import type { CodecPool } from "../../codec/pool.ts";
 import type { Firmware, FirmwareUpload } from "../../contract/ota.ts";
+import type { PackageDownload } from "../../contract/package.ts";
 import type { Logger } from "../../log.ts";
 import { blobPath, type DataFiles, hasFile, payloadPath, removeFile, temporaryPath } from "../files.ts";
 import { ConflictError } from "../store/errors.ts";
-import type { Image, ImageBlob, ImageInput, Store } from "../store/mod.ts";
+import type { Image, ImageBlob, ImageDownload, ImageInput, Store } from "../store/mod.ts";
 
 export interface CatalogueOptions {
   store: Store;
@@ -84,6 +85,7 @@ export class Catalogue {
         sha256,
         size: parsed.fileSize,
         segments: parsed.segments,
+        download: parsed.hints,
         payloadSha256,
         payloadSize: parsed.payloadSize,
         blob,
@@ -191,6 +193,15 @@ async function parse(
   }
 }
 
+/** What the file says of its download, as the wire has it. */
+export function toDownload({ dataFormat, erase, call }: ImageDownload): PackageDownload {
+  return {
+    ...dataFormat === undefined ? {} : { data_format: dataFormat },
+    ...erase === undefined ? {} : { erase: erase.map(({ address, length }) => ({ address, length })) },
+    ...call === undefined ? {} : { call },
+  };
+}
+
 export function toFirmware(image: Image): Firmware {
   return {
     image_id: image.imageId,
@@ -205,6 +216,7 @@ export function toFirmware(image: Image): Firmware {
     payload_sha256: image.payloadSha256,
     payload_size: image.payloadSize,
     segments: image.segments,
+    ...image.download === null ? {} : { download: toDownload(image.download) },
     created: image.created.toISOString(),
   };
 }

@@ -10,7 +10,7 @@ import { describeError } from "../../log.ts";
 import type { SigningKey } from "../../pqc/signature.ts";
 import { type DataFiles, hasFile, packagePath, removeFile, temporaryPath } from "../files.ts";
 import type { Package, Store } from "../store/mod.ts";
-import type { Catalogue } from "./catalogue.ts";
+import { type Catalogue, toDownload } from "./catalogue.ts";
 import type { Outdated } from "./outdated.ts";
 
 export interface PackagesOptions {
@@ -176,6 +176,7 @@ export class PackageService {
               sha256: image.payloadSha256,
               size: image.payloadSize,
               segments: image.segments,
+              ...image.download === null ? {} : { download: toDownload(image.download) },
             },
             blob: { path: blob.path, length: blob.length, sha256: blob.sha256 },
           });

@@ -6,13 +6,20 @@ import { ConflictError, InvalidArgumentError, NotFoundError } from "./errors.ts"
 import { isUuid, selectPage, Where } from "./page.ts";
 import type { Page, PageRequest } from "./page.ts";
 
-export type ImageFormat = "intel-hex" | "s-record" | "binary";
+export type ImageFormat = "intel-hex" | "s-record" | "vbf" | "binary";
 export type ImagePriority = "low" | "normal" | "high" | "critical";
 
 /** A run of consecutive bytes in the ECU's address space. */
 export interface ImageSegment {
   address: number;
   length: number;
+}
+
+/** What a firmware file says of its own download. */
+export interface ImageDownload {
+  dataFormat?: number;
+  erase?: readonly ImageSegment[];
+  call?: number;
 }
 
 /** The payload in compressed form. */
@@ -33,6 +40,8 @@ export interface ImageInput {
   sha256: string;
   size: number;
   segments: readonly ImageSegment[];
+  /** @default null, the file says nothing of it */
+  download?: ImageDownload | null;
   /** Of all segments' bytes, one after another. */
   payloadSha256: string;
   payloadSize: number;
@@ -54,6 +63,7 @@ export interface Image {
   sha256: string;
   size: number;
   segments: ImageSegment[];
+  download: ImageDownload | null;
   payloadSha256: string;
   payloadSize: number;
   blob: ImageBlob | null;
@@ -76,7 +86,7 @@ export interface ImageTarget {
 
 const COLUMNS =
   `image_id, ecu_type, hw_version, version, format, file_name, file_sha256 as sha256, file_size as size,
-  segments, payload_sha256, payload_size, released, priority, created,
+  segments, download, payload_sha256, payload_size, released, priority, created,
   case when blob_sha256 is null then null
     else jsonb_build_object('sha256', blob_sha256, 'length', blob_length, 'encoding', blob_encoding) end as blob`;
 
@@ -95,8 +105,9 @@ export class Images {
     const { sql } = this.context;
     const [image] = await sql.query<Image>(
       `insert into images (image_id, ecu_type, hw_version, version, format, file_name, file_sha256, file_size, segments,
-         payload_sha256, payload_size, blob_sha256, blob_length, blob_encoding, released, priority, created)
-       values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
+         payload_sha256, payload_size, blob_sha256, blob_length, blob_encoding, released, priority, created,
+         download)
+       values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
        on conflict (ecu_type, hw_version, version) do nothing returning ${COLUMNS}`,
       [
         this.context.newId(),
@@ -116,6 +127,7 @@ export class Images {
         input.released ?? true,
         input.priority ?? "normal",
         this.context.now(),
+        input.download ? json(input.download) : null,
       ],
     );
     if (image) return image;

@@ -1,5 +1,6 @@
 // The migrations in their order. They are modules and not .sql files so that a bundled or compiled program carries them.
 import type { Migration } from "../migrate.ts";
 import { base } from "./0001_base.ts";
+import { download } from "./0002_download.ts";
 
-export const migrations: readonly Migration[] = [base];
+export const migrations: readonly Migration[] = [base, download];

@@ -31,7 +31,7 @@ Deno.test("detectFormat() refuses what could be taken for a raw image by mistake
       [bytes("0100000001FE\n:00000001FF\n"), /Intel HEX records behind something else/],
       [bytes("\u0000\u0001\n:0100000001FE\n"), /Intel HEX records behind something else/],
       [bytes("\u0000\u0001\rS1040000\u0030\u0031\u0046\u0046\n"), /S-records behind something else/],
-      [bytes("vbf_version = 2.6;\nheader {\n"), /a text/],
+      [bytes("header {\n"), /a text/],
       [bytes("   \n"), /a text/],
       [Uint8Array.of(0x7f, 0x45, 0x4c, 0x46, 1, 1, 1, 0), /an ELF file/],
       [Uint8Array.of(0x1f, 0x8b, 0x08, 0x00), /a gzip archive/],

@@ -70,6 +70,35 @@ export function sRecord(type: number, address: number[], data: number[]): string
   return `S${type}` + digits([...bytes, 255 - sum % 256]);
 }
 
+/** A block of a VBF file: CRC-16/CCITT-FALSE written out bit by bit. */
+export function vbfBlock(address: number, data: number[]): number[] {
+  let crc = 0xffff;
+  for (const byte of data) {
+    for (let bit = 7; bit >= 0; bit--) {
+      const top = (crc >> 15 ^ byte >> bit) & 1;
+      crc = (crc << 1 & 0xffff) ^ (top === 1 ? 0x1021 : 0);
+    }
+  }
+  return [...word(address), ...word(data.length), ...data, crc >> 8, crc & 0xff];
+}
+
+/** A VBF file of such blocks: CRC-32 written out bit by bit. */
+export function vbfFile(fields: string, blocks: number[][]): Uint8Array {
+  const bytes = blocks.flat();
+  let crc = 0xffff_ffff;
+  for (const byte of bytes) {
+    crc ^= byte;
+    for (let bit = 0; bit < 8; bit++) crc = crc >>> 1 ^ (crc & 1 ? 0xedb8_8320 : 0);
+  }
+  const checksum = (~crc >>> 0).toString(16).padStart(8, "0");
+  const head = `vbf_version = 2.6;\r\nheader { // made here\n${fields} file_checksum = 0x${checksum}; }`;
+  return Uint8Array.from([...new TextEncoder().encode(head), ...bytes]);
+}
+
+function word(value: number): number[] {
+  return [value >>> 24, value >>> 16 & 0xff, value >>> 8 & 0xff, value & 0xff];
+}
+
 export function hex(bytes: Uint8Array): string {
   return digits([...bytes]);
 }

@@ -24,11 +24,15 @@ export const catalogueCases: StoreTest[] = [
       assert.deepEqual(image, {
         ...imageInput({ size: 2 ** 40, priority: "critical" }),
         imageId: image.imageId,
+        download: null,
         blob: null,
         released: true,
         created: clock.now(),
       });
       assert.deepEqual(await store.images.find(image.imageId), image);
+      const download = { dataFormat: 0x10, erase: [{ address: 0, length: 0x400 }], call: 0x8000 };
+      const vbf = await addImage(store, { version: "9.0.0", format: "vbf", download });
+      assert.deepEqual((await store.images.find(vbf.imageId))?.download, download);
       assert.equal(await store.images.find("not-a-uuid"), null);
       assert.equal(await store.images.find(crypto.randomUUID()), null);
     },
