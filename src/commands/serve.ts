@@ -159,6 +159,7 @@ async function serverOptions(config: Config, folders: DataFolders, log: Logger) 
     tlsEngine: config.tls.engine,
     trust,
     handshakeTimeout: server.tls.handshake_timeout * 1000,
+    resumption: server.tls.resumption,
     signingKey: await importSigningKey(await Deno.readTextFile(keyFile)),
     https: {
       hostname: server.https.hostname,

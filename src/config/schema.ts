@@ -55,6 +55,7 @@ export const server = z.strictObject({
       "must name each profile once",
     ),
     handshake_timeout: seconds,
+    resumption: z.boolean(),
   }),
   stop_timeout: seconds,
 });

@@ -75,7 +75,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
 type Undo = { what: string; run(limit: number): Promise<void> }[];
 
 async function start(options: ServerOptions, undo: Undo): Promise<RunningServer> {
-  const { log, dataDirectory, offers, tlsEngine, trust, handshakeTimeout, signal } = options;
+  const { log, dataDirectory, offers, tlsEngine, trust, handshakeTimeout, resumption, signal } = options;
   const httpsLog = log.child("HTTPS");
   const mqttLog = log.child("MQTT");
 
@@ -179,6 +179,7 @@ async function start(options: ServerOptions, undo: Undo): Promise<RunningServer>
       tlsEngine,
       trust,
       handshakeTimeout,
+      resumption,
       store,
       registry,
       inbox: mqttInbox,
@@ -213,6 +214,7 @@ async function start(options: ServerOptions, undo: Undo): Promise<RunningServer>
     tlsEngine,
     trust,
     handshakeTimeout,
+    resumption,
     maxConnections,
     headerTimeout,
     idleTimeout,

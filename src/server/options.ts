@@ -109,6 +109,8 @@ export interface ServerOptions {
   trust: string;
   /** Longest TLS handshake. @default 10000 */
   handshakeTimeout?: number;
+  /** Whether clients may go on from an earlier connection's session. @default true */
+  resumption?: boolean;
   /** Signs the manifests of packages. */
   signingKey: SigningKey;
   https?: HttpsOptions;

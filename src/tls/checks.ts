@@ -23,6 +23,15 @@ export function checkPositive(name: string, value: number, most: number = longes
   }
 }
 
+/** @throws {RangeError} when sessions are to be off: the runtime's own stack resumes, and has no switch for it. */
+export function checkResumption(resumption: boolean | undefined): void {
+  if (resumption === false) {
+    throw new RangeError(
+      'resumption: expected true with the engine "native", which resumes in any case, got false',
+    );
+  }
+}
+
 /** @throws {RangeError} when there is a tap: the runtime's own stack keeps its secrets, so a record could not be read. */
 export function checkNoTap(tap: unknown): void {
   if (tap !== undefined) {

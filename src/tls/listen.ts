@@ -8,6 +8,7 @@ import {
   checkNoTap,
   checkPort,
   checkPositive,
+  checkResumption,
   defaultHandshakeTimeout,
   defaultMaxConnections,
 } from "./checks.ts";
@@ -50,6 +51,7 @@ export function listen(options: ListenOptions): Promise<TlsListener> {
     if (offers.length === 0) throw new RangeError("offers: expected at least one, got none");
     if (options.engine === "native") {
       checkNoTap(options.tap);
+      checkResumption(options.resumption);
       return listenNative(options);
     }
     return Promise.resolve(new Listener(options, handshakeTimeout, maxConnections));
@@ -72,12 +74,16 @@ class Listener implements TlsListener {
   #closed = false;
 
   constructor(options: ListenOptions, handshakeTimeout: number, maxConnections: number) {
-    const { hostname, port, trust } = options;
+    const { hostname, port, trust, resumption = true } = options;
     this.#options = options;
     this.#handshakeTimeout = handshakeTimeout;
     this.#maxConnections = maxConnections;
     const offers = options.offers.map(({ profile, credentials }) => engineOffer(profile, credentials));
-    this.#server = new EngineServer({ offers, trust: certificatesFromPem("trust", trust) });
+    this.#server = new EngineServer({
+      offers,
+      trust: certificatesFromPem("trust", trust),
+      ...(resumption ? {} : { sessions: 0 }),
+    });
     forget(offers);
     try {
       this.#listener = Deno.listen({ hostname, port });

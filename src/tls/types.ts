@@ -105,6 +105,11 @@ export interface ListenOptions {
   handshakeTimeout?: number;
   /** Most connections at once; further ones are closed unanswered. @default 10000 */
   maxConnections?: number;
+  /**
+   * Whether a client that was here before may go on from its session, spared the signatures, for twelve hours at most; else
+   * each proves anew that it has its key. The engine "native" always lets them. @default true
+   */
+  resumption?: boolean;
   /** Records each connection; the engine in WebAssembly alone can give its secrets. @default nothing is recorded, no secret leaves the engine */
   tap?: WireTapSource;
   /** Called for each connection whose handshake completed with a verified client certificate. */

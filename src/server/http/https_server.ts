@@ -17,6 +17,7 @@ export interface HttpsServerOptions {
   tlsEngine?: TlsEngine;
   trust: string;
   handshakeTimeout?: number;
+  resumption?: boolean;
   maxConnections: number;
   /** Longest time for a request's head, in milliseconds. */
   headerTimeout: number;
@@ -85,7 +86,7 @@ export class HttpsServer {
 
   /** Listens. @throws when the address cannot be bound */
   async open(): Promise<void> {
-    const { hostname, port, offers, tlsEngine, trust, handshakeTimeout, maxConnections } = this.#options;
+    const { hostname, port, offers, tlsEngine, trust, handshakeTimeout, resumption } = this.#options;
     this.#listener = await listen({
       hostname,
       port,
@@ -93,7 +94,8 @@ export class HttpsServer {
       engine: tlsEngine,
       trust,
       handshakeTimeout,
-      maxConnections,
+      resumption,
+      maxConnections: this.#options.maxConnections,
       onConnection: (connection) => this.#accept(connection),
       onRefused: (error, address) => {
         this.#options.metrics.refused.inc({ listener: "https", reason: error.name });

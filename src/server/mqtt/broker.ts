@@ -30,6 +30,7 @@ export interface BrokerOptions extends MqttOptions {
   tlsEngine?: TlsEngine;
   trust: string;
   handshakeTimeout?: number;
+  resumption?: boolean;
   store: Store;
   registry: Registry;
   inbox: Inbox;
@@ -148,6 +149,7 @@ class Broker implements RunningBroker {
         engine: this.#options.tlsEngine,
         trust: this.#options.trust,
         handshakeTimeout: this.#options.handshakeTimeout,
+        resumption: this.#options.resumption,
         maxConnections: this.#options.maxConnections ?? 2000,
         onConnection: (connection) => this.#accept(connection),
         onRefused: (error, address) => {
