@@ -41,3 +41,8 @@ export class NegativeResponseError extends UdsError {
 export class UdsProtocolError extends UdsError {
   override readonly name = "UdsProtocolError";
 }
+
+/** A message whose bytes do not follow its service's definition. */
+export class UdsFormatError extends UdsError {
+  override readonly name = "UdsFormatError";
+}

@@ -90,6 +90,8 @@ export const CommunicationControl = {
   enableRxAndDisableTx: 0x01,
   disableRxAndEnableTx: 0x02,
   disableRxAndTx: 0x03,
+  enableRxAndDisableTxWithEnhancedAddress: 0x04,
+  enableRxAndTxWithEnhancedAddress: 0x05,
 } as const;
 
 /** Communication types in bits 0–1, Annex B.1. */
@@ -101,13 +103,37 @@ export const RoutineControl = { start: 0x01, stop: 0x02, requestResults: 0x03 } 
 /** DTC setting types, 10.8. */
 export const DtcSetting = { on: 0x01, off: 0x02 } as const;
 
-/** Report types of ReadDTCInformation that this stack decodes, 12.3. */
+/** Report types of ReadDTCInformation, 12.3; 0x0F–0x13 are those of the 2013 edition. */
 export const DtcReport = {
   numberByStatusMask: 0x01,
   byStatusMask: 0x02,
+  snapshotIdentification: 0x03,
   snapshotByDtcNumber: 0x04,
+  storedDataByRecordNumber: 0x05,
   extendedDataByDtcNumber: 0x06,
+  numberBySeverityMask: 0x07,
+  bySeverityMask: 0x08,
+  severityOfDtc: 0x09,
   supported: 0x0a,
+  firstTestFailed: 0x0b,
+  firstConfirmed: 0x0c,
+  mostRecentTestFailed: 0x0d,
+  mostRecentConfirmed: 0x0e,
+  mirrorMemoryByStatusMask: 0x0f,
+  mirrorMemoryExtendedDataByDtcNumber: 0x10,
+  numberOfMirrorMemoryByStatusMask: 0x11,
+  numberOfEmissionsByStatusMask: 0x12,
+  emissionsByStatusMask: 0x13,
+  faultDetectionCounters: 0x14,
+  withPermanentStatus: 0x15,
+  extendedDataByRecordNumber: 0x16,
+  userMemoryByStatusMask: 0x17,
+  userMemorySnapshotByDtcNumber: 0x18,
+  userMemoryExtendedDataByDtcNumber: 0x19,
+  supportedExtendedDataRecord: 0x1a,
+  wwhObdByMask: 0x42,
+  wwhObdWithPermanentStatus: 0x55,
+  byReadinessGroup: 0x56,
 } as const;
 
 /** Data identifiers, Annex C.1. */
