@@ -79,15 +79,19 @@ export class VirtualCanBus {
     return this.#frames;
   }
 
-  /** Puts one more node on the bus. */
-  attach(name: string): VirtualCanNode {
+  /**
+   * Puts one more node on the bus.
+   *
+   * @param powered asked whenever it matters: without power a node neither sends nor hears nor acknowledges. @default always
+   */
+  attach(name: string, powered: () => boolean = () => true): VirtualCanNode {
     const node: VirtualCanNode = new VirtualCanNode(`${name} on ${this.name}`, this.fd, {
       enqueue: (frame, options): Promise<void> => this.#enqueue(node, frame, options),
       detach: () => this.#nodes.delete(node),
       wake: () => this.#pumpSoon(),
       clock: this.#clock,
       log: this.#log,
-    });
+    }, powered);
     this.#nodes.add(node);
     // Who waited for somebody to acknowledge has somebody now.
     this.#pumpSoon();
@@ -197,7 +201,8 @@ export class VirtualCanBus {
     let winner: WaitingFrame | undefined;
     let best = 0;
     for (const node of this.#nodes) {
-      if (!node.busOff) present++;
+      if (node.present) present++;
+      else node.lose();
       const [head] = node.waiting;
       if (head === undefined) continue;
       const bits = arbitrationField(head.frame);

@@ -38,6 +38,7 @@ export class VirtualCanNode implements CanBus {
   /** What waits to be sent, for the bus. */
   readonly waiting = new Set<WaitingFrame>();
   readonly #side: BusSide;
+  readonly #powered: () => boolean;
   readonly #listeners = new Set<(received: ReceivedFrame) => void>();
   #end!: (reason: Error | undefined) => void;
   #ended = false;
@@ -46,10 +47,11 @@ export class VirtualCanNode implements CanBus {
   #cancelRecovery: (() => void) | undefined;
 
   /** For the bus alone; others call {@link VirtualCanBus.attach}. */
-  constructor(name: string, fd: boolean, side: BusSide) {
+  constructor(name: string, fd: boolean, side: BusSide, powered: () => boolean) {
     this.name = name;
     this.fd = fd;
     this.#side = side;
+    this.#powered = powered;
     this.closed = new Promise((resolve) => this.#end = resolve);
   }
 
@@ -58,9 +60,14 @@ export class VirtualCanNode implements CanBus {
     return this.#off;
   }
 
+  /** Whether the node takes part: it has power and is not bus-off. */
+  get present(): boolean {
+    return !this.#off && this.#powered();
+  }
+
   send(frame: CanFrame, options: SendOptions = {}): Promise<void> {
     if (this.#ended) return Promise.reject(new CanBusError(`${this.name}: left the bus`));
-    if (this.#off) return Promise.reject(new CanBusError(`${this.name}: bus off`));
+    if (!this.present) return Promise.reject(this.#absence());
     if (this.waiting.size >= longestQueue) {
       return Promise.reject(new CanBusError(`${this.name}: ${longestQueue} frames wait already`));
     }
@@ -104,7 +111,7 @@ export class VirtualCanNode implements CanBus {
 
   /** For the bus: a frame of another node. */
   hear(received: ReceivedFrame): void {
-    if (this.#off) return;
+    if (!this.present) return;
     for (const listener of this.#listeners) {
       try {
         listener(received);
@@ -122,9 +129,14 @@ export class VirtualCanNode implements CanBus {
   /** For the bus: too many errors. What waits is lost. */
   goOff(duration?: number): void {
     this.#off = true;
-    this.#rejectAll(new CanBusError(`${this.name}: bus off`));
+    this.lose();
     this.#cancelRecovery?.();
     if (duration !== undefined) this.#cancelRecovery = this.#side.clock.after(duration, () => this.recover());
+  }
+
+  /** For the bus: what waits is lost, the node takes no part any more. */
+  lose(): void {
+    this.#rejectAll(this.#absence());
   }
 
   /** For the bus: sees to it that sends end in time. One timer for all of them: frames are many. */
@@ -145,6 +157,10 @@ export class VirtualCanNode implements CanBus {
       }
       if (this.waiting.size > 0) this.watch();
     });
+  }
+
+  #absence(): CanBusError {
+    return new CanBusError(`${this.name}: ${this.#off ? "bus off" : "no power"}`);
   }
 
   #rejectAll(reason: CanBusError): void {

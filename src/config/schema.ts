@@ -3,6 +3,7 @@
 import { z } from "zod";
 import * as id from "../contract/identifiers.ts";
 import { logLevels } from "../log.ts";
+import { adapter, checkCan, ecuCan } from "./can.ts";
 
 const port = z.int().min(0).max(65_535);
 const seconds = z.number().positive().max(31_536_000);
@@ -102,6 +103,8 @@ const ecu = z.strictObject({
   sw_version: id.reportedVersion,
   serial_number: id.label,
   part_number: id.label,
+  /** Reached over CAN, not over DoIP. */
+  can: ecuCan.optional(),
   /** Diagnostic trouble codes that are stored when the bench starts: `P0562`-like codes as three bytes with their status. */
   dtcs: z.array(z.strictObject({ code: z.int().min(0).max(0xff_ffff), status: z.int().min(0).max(0xff) }))
     .max(255)
@@ -122,6 +125,8 @@ const vehicle = z.strictObject({
   vmg_id: id.vmgId,
   vehicle_model: id.label.min(1),
   vehicle_year: z.int().min(1980).max(2100),
+  /** Serial CAN adapters (SLCAN) through which ECUs are reached. */
+  adapters: z.array(adapter).max(32).default([]),
   gateways: z.array(gateway).min(1).max(100),
 });
 
@@ -171,6 +176,20 @@ export const bench = z.strictObject({
       })),
       ...ecus.map(({ ecu, path }) => ({ value: ecu.logical_address, path: [...path, "logical_address"] })),
     ]);
+    unique(
+      "adapter",
+      it.adapters.map(({ adapter_id: value }, a) => ({
+        value,
+        path: ["vehicles", v, "adapters", a, "adapter_id"],
+      })),
+    );
+    checkCan(
+      it.adapters,
+      ["vehicles", v, "adapters"],
+      ecus.flatMap(({ ecu: { can }, path }) => can === undefined ? [] : [{ can, path: [...path, "can"] }]),
+      context.value.simulated,
+      (path, input, message) => context.issues.push({ code: "custom", input, path, message }),
+    );
     for (const { ecu, path } of ecus) {
       if (Object.hasOwn(ecu_types, ecu.ecu_type)) continue;
       context.issues.push({
@@ -227,6 +246,7 @@ export const config = z.strictObject({
 });
 
 export type Config = z.infer<typeof config>;
+export type { BenchAdapter, EcuCan } from "./can.ts";
 export type BenchConfig = z.infer<typeof bench>;
 export type BenchVehicle = BenchConfig["vehicles"][number];
 export type BenchEcuType = z.infer<typeof ecuType>;

@@ -21,6 +21,8 @@ export const vmgId = name("a gateway id", "VMG-001");
 export const vehicleId = name("a VIN or a gateway id", "VMG-001");
 /** Zonal gateway, e.g. `ZG_BODY`. */
 export const zonalGatewayId = name("a zonal gateway id", "ZG_BODY");
+/** CAN adapter of a vehicle, e.g. `CAN_BODY`. */
+export const adapterId = name("an adapter id", "CAN_BODY");
 /** ECU, e.g. `ECU_001`. */
 export const ecuId = name("an ECU id", "ECU_001");
 /** What kind of ECU an image is for, e.g. `BODY_CONTROLLER`. */

@@ -193,6 +193,28 @@ Deno.test("a node that is bus-off neither sends nor hears until it recovers", as
   await bus.close();
 });
 
+Deno.test("a node without power neither sends nor hears nor acknowledges", async () => {
+  const clock = new TestClock();
+  const bus = new VirtualCanBus({ name: "CAN_TEST", clock });
+  const a = bus.attach("a");
+  let powered = false;
+  const ecu = bus.attach("ECU", () => powered);
+  const heard = heardBy(ecu);
+  const lost = assert.rejects(a.send(frame555, { timeout: 10 }), /nobody acknowledges it/);
+  await clock.advance(10);
+  await lost;
+  await assert.rejects(ecu.send(frame555), /ECU on CAN_TEST: no power/);
+  powered = true;
+  const first = ecu.send(frame(0x100));
+  const second = assert.rejects(ecu.send(frame(0x101)), /no power/);
+  await settle();
+  powered = false;
+  await clock.advance(10);
+  await Promise.all([first, second]);
+  assert.deepEqual(heard, []);
+  await bus.close();
+});
+
 Deno.test("an FD frame does not go onto a classic bus", async () => {
   const { bus, a } = busWith(unpaced);
   await assert.rejects(a.send({ ...frame555, fd: true }), /555##0 is CAN FD, the bus is classic/);
