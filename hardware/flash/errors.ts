@@ -15,11 +15,22 @@ export class FlashError extends Error {
    * @param step where it stopped
    * @param reason what happened, when `options.cause` does not say it already
    */
-  constructor(readonly ecu: string, readonly step: FlashStep, reason: string, options?: ErrorOptions) {
+  constructor(
+    readonly ecu: string,
+    readonly step: FlashStep,
+    readonly reason: string,
+    options?: ErrorOptions,
+  ) {
     super(`${ecu}: flash failed at ${step}: ${reason}`, options);
     const cause = options?.cause;
     this.nrc = cause instanceof NegativeResponseError ? cause.nrc : undefined;
     this.sid = cause instanceof NegativeResponseError ? cause.sid : undefined;
+  }
+
+  /** A failure that stays the one to tell, though a further attempt was made. */
+  static furtherAttempt(failure: FlashError, further: FlashError): FlashError {
+    const reason = `${failure.reason}; a further attempt failed at ${further.step}: ${further.reason}`;
+    return new FlashError(failure.ecu, failure.step, reason, { cause: failure.cause });
   }
 }
 

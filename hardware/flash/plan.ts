@@ -1,6 +1,18 @@
 // How one type of ECU wants to be flashed: which steps, routines, identifiers, security and limits.
+import { checkFingerprint, type FingerprintPart } from "./fingerprint.ts";
+import { type CheckMethod, checkMethods } from "./memory_check.ts";
+import { checkPreconditions, type Precondition } from "./preconditions.ts";
+import type { ResumeQuestion } from "./resume.ts";
 import { createSeedKey, type SeedKey, type SeedKeyOptions } from "../uds/seed_key.ts";
-import { Did, hex, ResetType, Routine, Session } from "../uds/services.ts";
+import {
+  CommunicationControl,
+  CommunicationType,
+  Did,
+  hex,
+  ResetType,
+  Routine,
+  Session,
+} from "../uds/services.ts";
 
 /** The steps of a flash, in their order. Names stand in errors, progress and configuration. */
 export const flashSteps = [
@@ -15,6 +27,7 @@ export const flashSteps = [
   "request_download",
   "transfer_data",
   "transfer_exit",
+  "call_software",
   "check_memory",
   "check_dependencies",
   "ecu_reset",
@@ -36,6 +49,7 @@ export const optionalFlashSteps = [
   "security_access",
   "write_fingerprint",
   "erase_memory",
+  "call_software",
   "check_memory",
   "check_dependencies",
   "ecu_reset",
@@ -67,18 +81,42 @@ export interface FlashPlan {
   sizeBytes?: number;
   /** dataFormatIdentifier of RequestDownload. @default 0x00, neither compressed nor encrypted */
   dataFormat?: number;
-  /** Routine that checks preconditions. @default 0x0203 */
-  preconditionsRoutine?: number;
+  /** What must hold before the ECU is programmed, in this order. @default the routine 0x0203 must end well */
+  preconditions?: readonly Precondition[];
+  /** Whether communication is switched off (28) before DTC setting (85). @default false */
+  communicationFirst?: boolean;
+  /** Control type that switches communication off. @default 0x03, neither receive nor transmit */
+  communicationControl?: number;
+  /** Which communication is switched off and on again. @default 0x01, normal messages */
+  communicationType?: number;
   /** Routine that erases an address range. @default 0xFF00 */
   eraseRoutine?: number;
-  /** Routine that compares memory with the image's SHA-256. @default 0x0202 */
+  /**
+   * What is erased, unless the image says it: `segments`, one request a segment; `range`, one from the first address to the
+   * last; `all`, one whose option record is {@link FlashPlan.eraseOption}.
+   * @default "segments"
+   */
+  erase?: EraseScope;
+  /** Option record of the routine with `erase: "all"`. @default empty */
+  eraseOption?: Uint8Array;
+  /** Routine that starts software that was downloaded, where the image has an address to call. @default 0x0301 */
+  callRoutine?: number;
+  /** Routine that checks what was written. @default 0x0202 */
   checkMemoryRoutine?: number;
-  /** Routine that takes the new software over; its option record is the version in ASCII. @default 0xFF01 */
+  /** What its option record holds: the image's SHA-256, CRC-32 or CRC-16, or nothing. @default "sha256" */
+  checkMethod?: CheckMethod;
+  /** Whether it is asked once, or for each segment with its address and size before the value. @default "image" */
+  checkScope?: "image" | "segments";
+  /** Routine that takes the new software over. @default 0xFF01 */
   checkDependenciesRoutine?: number;
+  /** Its option record. @default "version", the version in ASCII */
+  checkDependenciesOption?: "version" | Uint8Array;
   /** First byte of a routine's status record that means success; an answer without one counts as success. @default 0x00 */
   routineOk?: number;
   /** Identifier that the fingerprint is written to. @default 0xF15A */
   fingerprintDid?: number;
+  /** Layout of the fingerprint. @default what whoever flashes gives */
+  fingerprint?: readonly FingerprintPart[];
   /** Identifier that the version is read back from. @default 0xF189 */
   versionDid?: number;
   /** Reset type. @default 0x01, hard */
@@ -89,14 +127,30 @@ export interface FlashPlan {
   restartTimeout?: number;
   /** Time between two questions whether the ECU is back, ms. @default 100 */
   restartPoll?: number;
+  /** How often a flash is begun altogether when the connection is lost and can be had again. @default 2 */
+  attempts?: number;
+  /** Longest time to get a lost connection back, ms. @default 10000 */
+  reconnectTimeout?: number;
+  /** How the ECU says where a download that was cut off can go on. @default false: it is erased and started over */
+  resume?: ResumeQuestion | false;
   /** Longest time that cleaning up after a failure may take, ms. @default 5000 */
   cleanUpTimeout?: number;
 }
 
+/** Usual identifier of the routine that starts a secondary boot loader (manufacturer-specific range of Annex F.1). */
+const callSoftwareRoutine = 0x0301;
+
+/** What is erased. */
+export const eraseScopes = ["segments", "range", "all"] as const;
+
+/** Name of an erase scope. */
+export type EraseScope = typeof eraseScopes[number];
+
 /** A plan with every field filled in and checked. */
-export type ResolvedFlashPlan = Required<Omit<FlashPlan, "steps" | "seedKey">> & {
+export type ResolvedFlashPlan = Required<Omit<FlashPlan, "steps" | "seedKey" | "fingerprint">> & {
   skipped: ReadonlySet<FlashStep>;
   seedKey: SeedKey | undefined;
+  fingerprint: readonly FingerprintPart[] | undefined;
 };
 
 /** Fills in the defaults. @throws {RangeError} quoting the field and value that cannot be */
@@ -115,8 +169,39 @@ export function resolveFlashPlan(plan: FlashPlan = {}): ResolvedFlashPlan {
       "flash plan seedKey: expected an algorithm, or steps.security_access false; got neither",
     );
   }
+  const preconditions = plan.preconditions ?? [{ routine: Routine.checkProgrammingPreconditions }];
+  checkPreconditions(preconditions);
+  if (plan.fingerprint !== undefined) checkFingerprint(plan.fingerprint);
+  const resume = plan.resume ?? false;
+  if (resume !== false) {
+    within("did" in resume ? resume.did : resume.routine, 0, 0xffff, "resume");
+  }
   return {
     skipped,
+    preconditions,
+    fingerprint: plan.fingerprint,
+    resume,
+    communicationFirst: plan.communicationFirst ?? false,
+    communicationControl: within(
+      plan.communicationControl ?? CommunicationControl.disableRxAndTx,
+      1,
+      0x7f,
+      "communicationControl",
+    ),
+    communicationType: within(
+      plan.communicationType ?? CommunicationType.normal,
+      1,
+      0xff,
+      "communicationType",
+    ),
+    erase: oneOf(eraseScopes, plan.erase ?? "segments", "erase"),
+    eraseOption: plan.eraseOption ?? new Uint8Array(),
+    callRoutine: within(plan.callRoutine ?? callSoftwareRoutine, 0, 0xffff, "callRoutine"),
+    checkMethod: oneOf(checkMethods, plan.checkMethod ?? "sha256", "checkMethod"),
+    checkScope: oneOf(["image", "segments"], plan.checkScope ?? "image", "checkScope"),
+    checkDependenciesOption: plan.checkDependenciesOption ?? "version",
+    attempts: within(plan.attempts ?? 2, 1, 10, "attempts"),
+    reconnectTimeout: within(plan.reconnectTimeout ?? 10_000, 1, 3_600_000, "reconnectTimeout"),
     seedKey: typeof seedKey === "function" || seedKey === undefined ? seedKey : createSeedKey(seedKey),
     extendedSession: within(plan.extendedSession ?? Session.extended, 1, 0x7f, "extendedSession"),
     programmingSession: within(plan.programmingSession ?? Session.programming, 1, 0x7f, "programmingSession"),
@@ -126,12 +211,6 @@ export function resolveFlashPlan(plan: FlashPlan = {}): ResolvedFlashPlan {
     addressBytes: within(plan.addressBytes ?? 4, 1, 5, "addressBytes"),
     sizeBytes: within(plan.sizeBytes ?? 4, 1, 5, "sizeBytes"),
     dataFormat: within(plan.dataFormat ?? 0, 0, 0xff, "dataFormat"),
-    preconditionsRoutine: within(
-      plan.preconditionsRoutine ?? Routine.checkProgrammingPreconditions,
-      0,
-      0xffff,
-      "preconditionsRoutine",
-    ),
     eraseRoutine: within(plan.eraseRoutine ?? Routine.eraseMemory, 0, 0xffff, "eraseRoutine"),
     checkMemoryRoutine: within(
       plan.checkMemoryRoutine ?? Routine.checkMemory,
@@ -159,6 +238,13 @@ export function resolveFlashPlan(plan: FlashPlan = {}): ResolvedFlashPlan {
 function within(value: number, min: number, max: number, what: string): number {
   if (!Number.isInteger(value) || value < min || value > max) {
     throw new RangeError(`flash plan ${what}: expected ${hex(min, 2)} … ${hex(max, 2)}, got ${value}`);
+  }
+  return value;
+}
+
+function oneOf<T extends string>(values: readonly T[], value: T, what: string): T {
+  if (!values.includes(value)) {
+    throw new RangeError(`flash plan ${what}: expected one of ${values.join(", ")}, got ${value}`);
   }
   return value;
 }

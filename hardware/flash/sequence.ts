@@ -4,20 +4,31 @@ import { sleep } from "../clock.ts";
 import type { RequestOptions, UdsClient } from "../uds/client.ts";
 import { NegativeResponseError, UdsProtocolError } from "../uds/errors.ts";
 import { encodeMemoryRange } from "../uds/memory_range.ts";
-import {
-  CommunicationControl,
-  CommunicationType,
-  DtcSetting,
-  hex,
-  ResetType,
-  Session,
-} from "../uds/services.ts";
+import { CommunicationControl, DtcSetting, hex, ResetType, Session } from "../uds/services.ts";
 import { UdsTimeoutError, UdsTransportError } from "../uds/transport.ts";
 import { FlashCancelledError, FlashError } from "./errors.ts";
 import { decodeText } from "./identification.ts";
+import { buildFingerprint } from "./fingerprint.ts";
 import type { FirmwareImage, ImageReader, Segment } from "./image.ts";
-import { type FlashPlan, type FlashStep, type ResolvedFlashPlan, resolveFlashPlan } from "./plan.ts";
+import { imageCheck, segmentChecks } from "./memory_check.ts";
+import {
+  type FlashPlan,
+  type FlashStep,
+  flashSteps,
+  type ResolvedFlashPlan,
+  resolveFlashPlan,
+} from "./plan.ts";
+import { checkDid } from "./preconditions.ts";
+import { askResumePoint, type ResumePoint } from "./resume.ts";
 import { transfer } from "./transfer.ts";
+
+/** Waits before the first try to connect again and before the later ones, ms. */
+const firstReconnectDelay = 100;
+const longestReconnectDelay = 2_000;
+
+const stepsBeforeMemory: ReadonlySet<FlashStep> = new Set(
+  flashSteps.slice(0, flashSteps.indexOf("erase_memory")),
+);
 
 export { FlashCancelledError, FlashError } from "./errors.ts";
 
@@ -27,8 +38,13 @@ export interface FlashOptions {
   plan: FlashPlan;
   /** Version that the ECU must report afterwards, printable ASCII without spaces. */
   version: string;
-  /** Written to the fingerprint identifier before anything is erased. At least 1 byte. */
+  /** Written to the fingerprint identifier before anything is erased, unless the plan lays it out. At least 1 byte. */
   fingerprint: Uint8Array;
+  /**
+   * Gives a new client of the ECU after the connection was lost; it may reject and is then called again for a while.
+   * The client is closed here, the connection below it by whoever opened it. @default a lost connection ends the flash
+   */
+  reconnect?: () => Promise<UdsClient>;
   /** Called as a step begins and as bytes are taken by the ECU. */
   onProgress?: (step: FlashStep, bytesDone: number, bytesTotal: number) => void;
   /** Stops the flash between two requests; it rejects with {@link FlashCancelledError}. */
@@ -67,7 +83,10 @@ export async function flashEcu(
       `version: expected printable ASCII without spaces, got ${JSON.stringify(options.version)}`,
     );
   }
-  if (options.fingerprint.length === 0 && !plan.skipped.has("write_fingerprint")) {
+  if (
+    options.fingerprint.length === 0 && plan.fingerprint === undefined &&
+    !plan.skipped.has("write_fingerprint")
+  ) {
     throw new RangeError("fingerprint: expected at least 1 byte, got 0");
   }
   if (image.segments.length === 0) throw new RangeError("image: expected at least one segment, got none");
@@ -76,7 +95,7 @@ export async function flashEcu(
 
 /** One flash under way: where it is and what it has done. */
 class Flash {
-  readonly #client: UdsClient;
+  #client: UdsClient;
   readonly #image: FirmwareImage;
   readonly #plan: ResolvedFlashPlan;
   readonly #options: FlashOptions;
@@ -84,6 +103,10 @@ class Flash {
   #done = 0;
   #blocks = 0;
   #version = "";
+  /** Segment whose download was asked for, and the bytes of it that were handed to the bus. */
+  #reached: { segment: number; sent: number } | undefined;
+  /** Whether the ECU has accepted the new software: what is left is its reset. */
+  #accepted = false;
 
   constructor(client: UdsClient, image: FirmwareImage, plan: ResolvedFlashPlan, options: FlashOptions) {
     this.#client = client;
@@ -95,19 +118,107 @@ class Flash {
   async run(): Promise<FlashResult> {
     const { clock } = this.#client.exchange;
     const began = clock.now();
+    const { attempts } = this.#plan;
+    const given = this.#client;
+    let first: FlashError | undefined;
     try {
       await using reader = await this.#image.open();
-      await this.#prepare();
-      await this.#program(reader);
-      await this.#takeOver();
+      for (let attempt = 1;; attempt++) {
+        try {
+          await this.#attempt(reader);
+          break;
+        } catch (error) {
+          const failure = this.#failure(error);
+          // A further attempt that did not even get to the memory says less than the one before it.
+          const before = first !== undefined && stepsBeforeMemory.has(failure.step) ? first : undefined;
+          const last = before === undefined ? failure : FlashError.furtherAttempt(before, failure);
+          const { reconnect } = this.#options;
+          if (!(error instanceof UdsTransportError) || attempt === attempts || reconnect === undefined) {
+            throw last;
+          }
+          this.#options.log?.(`${failure.message}; attempt ${attempt} of ${attempts}, connecting again`);
+          first = last;
+          await this.#reconnect(reconnect, last);
+        }
+      }
     } catch (error) {
-      const failure = this.#failure(error);
+      const failure = error instanceof FlashError ? error : this.#failure(error);
       this.#options.log?.(failure.message);
       await this.#cleanUp();
       throw failure;
+    } finally {
+      if (this.#client !== given) this.#client.close();
     }
     const duration = clock.now() - began;
     return { version: this.#version, bytes: this.#done, blocks: this.#blocks, duration };
+  }
+
+  async #attempt(reader: ImageReader): Promise<void> {
+    if (!this.#accepted) {
+      await this.#prepare();
+      const from = await this.#resumePoint();
+      if (from === undefined) {
+        this.#reached = undefined;
+        this.#done = 0;
+        await this.#begin();
+      }
+      await this.#program(reader, from ?? { segment: 0, done: 0 });
+      this.#accepted = true;
+    }
+    await this.#takeOver();
+  }
+
+  /** Tries until there is a path again. @throws {FlashError} `lost` with what the last try met */
+  async #reconnect(connect: NonNullable<FlashOptions["reconnect"]>, lost: FlashError): Promise<void> {
+    const { signal } = this.#options;
+    const { clock } = this.#client.exchange;
+    const until = clock.now() + this.#plan.reconnectTimeout;
+    this.#client.close();
+    for (let wait = firstReconnectDelay;; wait = Math.min(2 * wait, longestReconnectDelay)) {
+      // A connection that is broken is refused for a moment longer than it takes to ask: gateways boot.
+      await sleep(clock, wait, signal);
+      try {
+        this.#client = await connect();
+        return;
+      } catch (error) {
+        signal?.throwIfAborted();
+        if (clock.now() + wait < until) continue;
+        const why = error instanceof Error ? error.message : String(error);
+        throw new FlashError(lost.ecu, lost.step, `${lost.reason}; connecting again: ${why}`, {
+          cause: error,
+        });
+      }
+    }
+  }
+
+  /** Where a flash that was cut off goes on; undefined: it starts over. */
+  async #resumePoint(): Promise<ResumePoint | undefined> {
+    const { resume, routineOk } = this.#plan;
+    const reached = this.#reached;
+    // Addresses say nothing of how far a compressed payload came.
+    if (resume === false || reached === undefined || this.#dataFormat !== 0) return undefined;
+    this.#step = "request_download";
+    const { segments } = this.#image;
+    const point = await askResumePoint(
+      this.#client,
+      resume,
+      segments,
+      reached,
+      this.#plan,
+      routineOk,
+      { step: "request_download" },
+    );
+    const { ecu } = this.#client;
+    if (typeof point === "string") {
+      this.#options.log?.(`${ecu}: the download cannot go on where it was, it starts over: ${point}`);
+      return undefined;
+    }
+    this.#options.log?.(`${ecu}: the download goes on in segment ${point.segment} at byte ${point.done}`);
+    return point;
+  }
+
+  get #dataFormat(): number {
+    return this.#image.hints?.dataFormat ?? this.#plan.dataFormat;
   }
 
   /** Up to the point where the ECU may be written. */
@@ -118,61 +229,120 @@ class Flash {
       "extended_session",
       (request) => client.diagnosticSessionControl(plan.extendedSession, request),
     );
-    await this.#do(
-      "check_preconditions",
-      (request) => this.#routine(plan.preconditionsRoutine, new Uint8Array(), request),
-    );
+    await this.#do("check_preconditions", async (request) => {
+      for (const it of plan.preconditions) {
+        if ("routine" in it) await this.#routine(it.routine, it.option ?? new Uint8Array(), request);
+        else await checkDid(client, it, request);
+      }
+    });
+    if (plan.communicationFirst) await this.#communicationOff();
     await this.#do("dtc_setting_off", (request) => client.controlDtcSetting(DtcSetting.off, request));
-    await this.#do(
-      "communication_off",
-      (request) =>
-        client.communicationControl(CommunicationControl.disableRxAndTx, CommunicationType.normal, request),
-    );
+    if (!plan.communicationFirst) await this.#communicationOff();
     await this.#do(
       "programming_session",
       (request) => client.diagnosticSessionControl(plan.programmingSession, request),
     );
     await this.#do("security_access", async (request) => {
+      const { seedKey } = plan;
       // resolveFlashPlan() has seen to it that a plan with this step has an algorithm.
-      if (plan.seedKey !== undefined) await client.unlock(plan.securityLevel, plan.seedKey, request);
+      if (seedKey === undefined) return;
+      await client.unlock(plan.securityLevel, (seed, level) => seedKey(seed, level, client.ecu), request);
     });
+  }
+
+  async #communicationOff(): Promise<void> {
+    const { communicationControl, communicationType } = this.#plan;
     await this.#do(
-      "write_fingerprint",
-      (request) => client.writeDataByIdentifier(plan.fingerprintDid, this.#options.fingerprint, request),
+      "communication_off",
+      (request) => this.#client.communicationControl(communicationControl, communicationType, request),
     );
   }
 
   /** Everything is erased before anything is written: two segments may share a sector. */
-  async #program(reader: ImageReader): Promise<void> {
+  async #begin(): Promise<void> {
     const plan = this.#plan;
-    for (const segment of this.#image.segments) {
-      await this.#do("erase_memory", (request) => {
-        const range = { address: segment.address, size: segment.length };
-        return this.#routine(plan.eraseRoutine, encodeMemoryRange(range, plan), request);
-      });
+    await this.#do("write_fingerprint", (request) => {
+      const { fingerprint } = this.#options;
+      const record = plan.fingerprint === undefined
+        ? fingerprint
+        : buildFingerprint(plan.fingerprint, new Date());
+      return this.#client.writeDataByIdentifier(plan.fingerprintDid, record, request);
+    });
+    for (const option of this.#eraseOptions()) {
+      await this.#do("erase_memory", (request) => this.#routine(plan.eraseRoutine, option, request));
     }
-    for (const segment of this.#image.segments) await this.#download(segment, reader);
-    await this.#do(
-      "check_memory",
-      (request) => this.#routine(plan.checkMemoryRoutine, this.#image.sha256, request),
-    );
-    await this.#do(
-      "check_dependencies",
-      (request) =>
-        this.#routine(plan.checkDependenciesRoutine, Buffer.from(this.#options.version, "latin1"), request),
-    );
   }
 
-  async #download(segment: Segment, reader: ImageReader): Promise<void> {
+  #eraseOptions(): Uint8Array[] {
+    const plan = this.#plan;
+    const { segments, hints } = this.#image;
+    const encode = (ranges: readonly Segment[]) =>
+      ranges.map(({ address, length }) => encodeMemoryRange({ address, size: length }, plan));
+    if (hints?.erase !== undefined) return encode(hints.erase);
+    switch (plan.erase) {
+      case "segments":
+        return encode(segments);
+      case "range": {
+        const [{ address }] = segments;
+        const end = Math.max(...segments.map((it) => it.address + it.length));
+        return encode([{ address, length: end - address }]);
+      }
+      case "all":
+        return [plan.eraseOption];
+    }
+  }
+
+  async #program(reader: ImageReader, from: ResumePoint): Promise<void> {
+    const plan = this.#plan;
+    const { segments, hints } = this.#image;
+    let offset = 0;
+    for (const [index, { address, length }] of segments.entries()) {
+      const done = index < from.segment ? length : index === from.segment ? from.done : 0;
+      if (done < length) {
+        this.#reached = { segment: index, sent: done };
+        await this.#download({ address: address + done, length: length - done }, offset + done, reader);
+      }
+      offset += length;
+    }
+    this.#done = this.#image.size;
+    const call = hints?.call;
+    if (call !== undefined) {
+      await this.#do("call_software", (request) => {
+        // The address alone, in the width of the plan (the format byte belongs to services 23, 34, 35 and 3D).
+        const option = encodeMemoryRange({ address: call, size: 0 }, plan).subarray(1, 1 + plan.addressBytes);
+        return this.#routine(plan.callRoutine, option, request);
+      });
+    }
+    await this.#do("check_memory", async (request) => {
+      if (plan.checkScope === "image") {
+        const option = await imageCheck(this.#image, reader, plan.checkMethod);
+        return await this.#routine(plan.checkMemoryRoutine, option, request);
+      }
+      for await (const option of segmentChecks(this.#image, reader, plan.checkMethod, plan)) {
+        await this.#routine(plan.checkMemoryRoutine, option, request);
+      }
+    });
+    await this.#do("check_dependencies", (request) => {
+      const option = plan.checkDependenciesOption === "version"
+        ? Buffer.from(this.#options.version, "latin1")
+        : plan.checkDependenciesOption;
+      return this.#routine(plan.checkDependenciesRoutine, option, request);
+    });
+  }
+
+  /** @param offset where the segment's bytes begin in the payload */
+  async #download(segment: Segment, offset: number, reader: ImageReader): Promise<void> {
     const plan = this.#plan;
     const client = this.#client;
-    const offset = this.#done;
+    const reached = this.#reached;
+    const before = reached?.sent ?? 0;
+    this.#done = offset;
     let maxBlockLength = 0;
     await this.#do("request_download", async (request) => {
       const range = { address: segment.address, size: segment.length };
       const accepted = await client.requestDownload(range, {
         ...request,
-        dataFormat: plan.dataFormat,
+        dataFormat: this.#dataFormat,
         format: plan,
       });
       maxBlockLength = Math.min(
@@ -190,6 +360,9 @@ class Flash {
         blockRepeats: plan.blockRepeats,
         step: "transfer_data",
         signal,
+        onSend: (bytes) => {
+          if (reached !== undefined) reached.sent = before + bytes;
+        },
         onBlock: (bytes) => {
           this.#done = offset + bytes;
           onProgress?.("transfer_data", this.#done, this.#image.size);
@@ -210,7 +383,7 @@ class Flash {
       await this.#inExtendedSession(request);
       await client.communicationControl(
         CommunicationControl.enableRxAndTx,
-        CommunicationType.normal,
+        plan.communicationType,
         request,
       );
     });

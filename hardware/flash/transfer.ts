@@ -19,6 +19,8 @@ export interface TransferOptions {
   step: string;
   /** Looked at between blocks. */
   signal?: AbortSignal;
+  /** Called with the bytes that will have been handed to the bus, before each block. */
+  onSend?: (bytes: number) => void;
   /** Called with the bytes that the ECU has taken, after each block. */
   onBlock?: (bytes: number) => void;
 }
@@ -59,6 +61,7 @@ export async function transfer(
       // 1 first, 0 after 255 (15.4.2.2).
       counter = (counter + 1) & 0xff;
       const request = current.request(counter);
+      options.onSend?.(next);
       for (let repeats = 0;; repeats++) {
         try {
           await exchange.request(request, requestOptions);

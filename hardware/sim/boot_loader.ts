@@ -41,25 +41,32 @@ interface Download {
   received: number;
   /** Counter that the next block must carry. */
   expected: number;
+  /** Whether a block came since the download was asked for. */
+  taken: boolean;
 }
 
 /** Boot loader over one flash memory. */
 export class BootLoader {
   readonly #memory: FlashMemory;
   readonly #path: string | undefined;
+  readonly #resumable: boolean;
   #isNew: boolean;
   #state: BootState = {};
   #application: CommitRecord | undefined;
   #download: Download | undefined;
   /** Downloads completed since programming began, ascending. */
   #done: Run[] = [];
+  /** What a session left behind that ended in the middle of it, while it can be gone on with. */
+  #interrupted: { download: Download | undefined; done: Run[] } | undefined;
   #check: { sha256: string; passed: boolean } | undefined;
 
   /**
    * @param path file of the commit records. undefined: they last as long as this object
+   * @param resumable whether a download that was cut off can be gone on with in a later session
    * @throws {SyntaxError} when the file is not what this class writes
    */
-  constructor(memory: FlashMemory, path?: string) {
+  constructor(memory: FlashMemory, path?: string, resumable = false) {
+    this.#resumable = resumable;
     this.#memory = memory;
     this.#path = path;
     const kept = path === undefined ? undefined : readState(path);
@@ -93,6 +100,7 @@ export class BootLoader {
   /** What happens at power-on: the new application if it is whole, else the one that ran, else none. */
   async boot(): Promise<void> {
     this.abort();
+    this.#interrupted = undefined;
     this.#application = undefined;
     const { running, next } = this.#state;
     if (next !== undefined) {
@@ -106,8 +114,14 @@ export class BootLoader {
     if (running !== undefined && await this.#isWhole(running)) this.#application = running;
   }
 
-  /** Forgets a download under way and what was downloaded before it: the programming session ended. */
+  /** Ends a download under way and forgets what was downloaded before it: the programming session ended. */
   abort(): void {
+    if (this.#resumable && (this.#download !== undefined || this.#done.length > 0)) {
+      const download = this.#download;
+      const whole = download !== undefined && download.received === download.size;
+      if (whole) this.#done.push({ address: download.start, length: download.size });
+      this.#interrupted = { download: whole ? undefined : download, done: this.#done };
+    }
     this.#download = undefined;
     this.#done = [];
     this.#check = undefined;
@@ -132,6 +146,7 @@ export class BootLoader {
     this.#download = undefined;
     this.#done = this.#done.filter((run) => run.address >= end || run.address + run.length <= first);
     this.#check = undefined;
+    this.#interrupted = undefined;
     await this.#memory.erase(this.#targetBank(region), address, size);
   }
 
@@ -140,8 +155,48 @@ export class BootLoader {
     if (this.#download !== undefined) throw new Refusal(Nrc.conditionsNotCorrect);
     const region = this.#memory.regionOf(address, size);
     if (region === undefined) throw new Refusal(Nrc.requestOutOfRange);
-    this.#download = { bank: this.#targetBank(region), start: address, size, received: 0, expected: 1 };
+    if (this.#resumed(address, size)) return;
+    this.#download = {
+      bank: this.#targetBank(region),
+      start: address,
+      size,
+      received: 0,
+      expected: 1,
+      taken: false,
+    };
     this.#check = undefined;
+  }
+
+  /** Where a download that was cut off goes on. @throws {Refusal} 22 when there is none */
+  resumeRecord(): Uint8Array {
+    const { download, done } = this.#interrupted ?? { download: undefined, done: [] };
+    const last = done.at(-1);
+    const record = new DataView(new ArrayBuffer(8));
+    if (download !== undefined) {
+      record.setUint32(0, download.start + download.received);
+      record.setUint32(4, download.size - download.received);
+    } else if (last !== undefined) {
+      record.setUint32(0, last.address + last.length);
+    } else throw new Refusal(Nrc.conditionsNotCorrect);
+    return new Uint8Array(record.buffer);
+  }
+
+  /** Takes up what an earlier session left, if this is the next piece of it. @returns whether it is the cut-off one */
+  #resumed(address: number, size: number): boolean {
+    if (this.#interrupted === undefined) return false;
+    const { download, done } = this.#interrupted;
+    this.#interrupted = undefined;
+    if (download === undefined) {
+      this.#done = done;
+      return false;
+    }
+    if (address !== download.start + download.received || size !== download.size - download.received) {
+      return false;
+    }
+    this.#done = done;
+    this.#download = { ...download, expected: 1, taken: false };
+    this.#check = undefined;
+    return true;
   }
 
   /** 0x36 (15.4.5). @throws {Refusal} 24, 71, 72, 73 */
@@ -150,7 +205,7 @@ export class BootLoader {
     if (download === undefined) throw new Refusal(Nrc.requestSequenceError);
     if (counter !== download.expected) {
       // The answer to this block was lost: it is acknowledged again and not written twice.
-      if (download.received > 0 && counter === (download.expected + 0xff) % 0x100) return;
+      if (download.taken && counter === (download.expected + 0xff) % 0x100) return;
       throw new Refusal(Nrc.wrongBlockSequenceCounter);
     }
     if (download.received === download.size) throw new Refusal(Nrc.requestSequenceError);
@@ -163,6 +218,7 @@ export class BootLoader {
       throw error;
     }
     download.received += data.length;
+    download.taken = true;
     download.expected = (counter + 1) % 0x100;
     return programmed;
   }
@@ -204,6 +260,11 @@ export class BootLoader {
   }
 
   #hashOfDownloads(): Promise<string> {
+    // Everything was there when the session ended: only its check is left.
+    if (this.#interrupted?.download === undefined && this.#done.length === 0) {
+      this.#done = this.#interrupted?.done ?? [];
+      this.#interrupted = undefined;
+    }
     if (this.#done.length === 0 || this.#download !== undefined) throw new Refusal(Nrc.requestSequenceError);
     return this.#hash(this.#done, (region) => this.#targetBank(region));
   }

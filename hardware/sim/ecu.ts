@@ -91,7 +91,11 @@ export class SimulatedEcu implements DiagnosticEndpoint {
       clock: this.#clock,
     });
     this.#memory.onPowerCut = () => this.powerOff();
-    this.#boot = new BootLoader(this.#memory, directory === undefined ? undefined : `${directory}/boot.json`);
+    this.#boot = new BootLoader(
+      this.#memory,
+      directory === undefined ? undefined : `${directory}/boot.json`,
+      options.resumeDid !== undefined,
+    );
     this.dtcs = new DtcMemory(options.dtcs ?? []);
     const kept = this.#nonvolatilePath === undefined ? undefined : readNonvolatile(this.#nonvolatilePath);
     if (kept !== undefined) {
@@ -347,7 +351,11 @@ export class SimulatedEcu implements DiagnosticEndpoint {
       if (this.#fingerprint === undefined) throw new Refusal(Nrc.conditionsNotCorrect);
       return this.#fingerprint;
     };
+    const { resumeDid } = options;
     return new Map<number, DataIdentifier>([
+      ...resumeDid === undefined
+        ? []
+        : [[resumeDid, { read: () => this.#boot.resumeRecord() }] satisfies [number, DataIdentifier]],
       [Did.activeDiagnosticSession, { read: () => Uint8Array.of(this.#server.session) }],
       [Did.bootSoftwareIdentification, text("SIMBOOT1")],
       [Did.writeFingerprint, { read: fingerprint, write: (data) => this.#writeFingerprint(data) }],

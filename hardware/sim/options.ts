@@ -1,5 +1,9 @@
 // What a simulated bench is made of, as configuration gives it.
+import type { Acknowledgement } from "../can/slcan_device.ts";
+import type { IsoTpAddress, IsoTpFunctionalAddress } from "../isotp/address.ts";
+import type { IsoTpOptions } from "../isotp/settings.ts";
 import type { SeedKeyOptions } from "../uds/seed_key.ts";
+import type { CanFault } from "./can_faults.ts";
 
 /** Whether erasing, programming and booting take the time they take on hardware. */
 export type SimulatedTiming = "realistic" | "none";
@@ -77,6 +81,8 @@ export interface SimulatedEcuOptions {
   ecuType: string;
   /** DoIP logical address. */
   logicalAddress: number;
+  /** The ECU answers over CAN, not over DoIP. @default it answers over DoIP */
+  can?: SimulatedCanOptions;
   /** Hardware version, F193. */
   hwVersion: string;
   /** Version of the software that it comes with, F189 and F195. */
@@ -97,6 +103,11 @@ export interface SimulatedEcuOptions {
   securityAccess?: SimulatedSecurityOptions;
   /** maxNumberOfBlockLength of RequestDownload, service byte and counter included. @default 4095 */
   maxBlockLength?: number;
+  /**
+   * Identifier that tells where a download that was cut off goes on: address of the next byte and count of the bytes that
+   * are missing, four bytes each. @default none: such a download is forgotten with its session
+   */
+  resumeDid?: number;
   /** Whether 0x23 needs the security level. @default false */
   readMemorySecured?: boolean;
   /** Time from power-on or reset to the first answer, ms. @default 400 */
@@ -109,6 +120,42 @@ export interface SimulatedEcuOptions {
   factoryImageSize?: number;
   /** Faults set from the start. @default none */
   faults?: SimulatedFault[];
+}
+
+/** How a simulated ECU answers over CAN. */
+export interface SimulatedCanOptions {
+  /** `adapterId` of the adapter whose bus it is on. */
+  adapterId: string;
+  /** Its address, seen from the tester. */
+  address: IsoTpAddress;
+  /** Address to which it answers as all others of the bus do. @default none */
+  functional?: IsoTpFunctionalAddress;
+  /** Frames and timing of its ISO-TP. @default classic frames, all defaults */
+  isotp?: IsoTpOptions;
+}
+
+/** One simulated SLCAN adapter with its CAN bus. */
+export interface SimulatedAdapterOptions {
+  /** e.g. `CAN_BODY`. */
+  adapterId: string;
+  /** Address to listen on for SLCAN over TCP. */
+  hostname: string;
+  /** TCP port; 0: any free one. @default 20107 */
+  port?: number;
+  /** Bit/s of the bus. @default 500000 */
+  bitRate?: number;
+  /** Bit/s of the data phase; given, the bus carries FD frames. @default none: classic frames alone */
+  dataBitRate?: number;
+  /** Bit/s of the serial line, kept with timing `realistic`. @default 1000000 */
+  serialBaudRate?: number;
+  /** How it acknowledges. @default "z" */
+  acknowledgement?: Acknowledgement;
+  /** What `S7` means to it, bit/s. @default 800000 */
+  s7BitRate?: 750_000 | 800_000;
+  /** Path at which a PTY is made that leads to it. @default none */
+  pty?: string;
+  /** Faults set from the start. @default none */
+  faults?: readonly CanFault[];
 }
 
 /** One simulated gateway with its ECUs. */
@@ -133,6 +180,8 @@ export interface SimulatedGatewayOptions {
 /** A simulated bench. */
 export interface SimulatedBenchOptions {
   gateways: SimulatedGatewayOptions[];
+  /** @default none */
+  adapters?: SimulatedAdapterOptions[];
   /** @default "realistic" */
   timing?: SimulatedTiming;
   /** Where memory and state of the ECUs are kept over a restart. @default nowhere: every start is from the factory */

@@ -7,8 +7,9 @@ import { createHmac, timingSafeEqual } from "node:crypto";
  *
  * @param seed as the ECU sent it
  * @param level the odd sub-function that the seed was asked with, 0x01 … 0x41, 0x61
+ * @param ecu how messages name the ECU, where the caller knows it
  */
-export type SeedKey = (seed: Uint8Array, level: number) => Uint8Array | Promise<Uint8Array>;
+export type SeedKey = (seed: Uint8Array, level: number, ecu?: string) => Uint8Array | Promise<Uint8Array>;
 
 /** A named algorithm with its parameters, as configuration holds it. */
 export type SeedKeyOptions =

@@ -7,8 +7,8 @@ Deno.test("a plan without fields is the usual one", () => {
   const plan = resolveFlashPlan({ seedKey });
   assert.equal(plan.skipped.size, 0);
   assert.deepEqual(
-    [plan.preconditionsRoutine, plan.eraseRoutine, plan.checkMemoryRoutine, plan.checkDependenciesRoutine],
-    [0x0203, 0xff00, 0x0202, 0xff01],
+    [plan.preconditions, plan.eraseRoutine, plan.checkMemoryRoutine, plan.checkDependenciesRoutine],
+    [[{ routine: 0x0203 }], 0xff00, 0x0202, 0xff01],
   );
   assert.deepEqual([plan.fingerprintDid, plan.versionDid], [0xf15a, 0xf189]);
 });
