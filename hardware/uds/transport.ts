@@ -25,11 +25,13 @@ export interface UdsTransport {
   readonly maxRequestLength: number;
   /**
    * Hands one request to the bus. Resolves once the bus has taken it (DoIP: positive acknowledgement 0x8002).
-   * The bytes may be reused by the caller after that.
+   * The bytes may be reused by the caller after that. On ISO-TP the time-out is until the ECU's first flow control:
+   * a long request may rightly take longer, and its own timers bound it from there.
    */
   send(request: Uint8Array, options: WaitOptions): Promise<void>;
   /**
-   * The next message from the ECU. The bytes belong to the caller.
+   * The next message from the ECU. The bytes belong to the caller. The time-out is until the message begins: P2 ends
+   * with the First Frame (ISO 14229-2), and ISO-TP's own timers bound the rest.
    * @throws {UdsTimeoutError} when nothing came in time.
    */
   receive(options: WaitOptions): Promise<Uint8Array>;
