@@ -1,10 +1,18 @@
-// The tester's side of UDS: one typed function a service, each checking the whole of the answer before it is used.
-import { decodeDtcList, type Dtc } from "./dtc.ts";
+// The tester's side of UDS: typed functions for the services of every day, each checking the whole of the answer before
+// it is used. The rest stands in units of its own (client/): DTCs, data, authentication, events, files, link.
+import { ask } from "./client/ask.ts";
+import { AuthenticationClient } from "./client/authentication.ts";
+import { DataClient } from "./client/data.ts";
+import { DtcClient } from "./client/dtc.ts";
+import { EventClient } from "./client/events.ts";
+import { FileClient } from "./client/files.ts";
+import { LinkClient } from "./client/link.ts";
+import { communicationControl, controlDtcSetting } from "./codec/management.ts";
 import { UdsProtocolError } from "./errors.ts";
 import { Exchange, type ExchangeOptions, type RequestOptions } from "./exchange.ts";
 import { encodeMemoryRange, type MemoryFormat, type MemoryRange, takeNumber } from "./memory_range.ts";
 import type { SeedKey } from "./seed_key.ts";
-import { CommunicationType, DtcReport, hex, RoutineControl, serviceName, Sid } from "./services.ts";
+import { CommunicationType, hex, RoutineControl, serviceName, Sid } from "./services.ts";
 import type { UdsTransport } from "./transport.ts";
 
 export type { RequestOptions } from "./exchange.ts";
@@ -25,19 +33,6 @@ export interface Download {
   readonly maxBlockLength: number;
 }
 
-/** DTCs that a status mask found. */
-export interface DtcList {
-  /** Status bits that the ECU supports. */
-  readonly availability: number;
-  readonly dtcs: readonly Dtc[];
-}
-
-/** A DTC with the records stored beside it. */
-export interface DtcRecords extends Dtc {
-  /** Record number and data, repeated; their layout is the ECU's. */
-  readonly records: Uint8Array;
-}
-
 /**
  * Diagnoses one ECU over one path, one request at a time in the order of the calls.
  *
@@ -45,10 +40,28 @@ export interface DtcRecords extends Dtc {
  * `UdsTimeoutError` or `UdsTransportError`. {@link UdsClient.close} ends the background TesterPresent.
  */
 export class UdsClient implements Disposable {
+  /** 14, 19. */
+  readonly dtc: DtcClient;
+  /** 22 with several identifiers, 24, 2A, 2C, 2F, 3D. */
+  readonly data: DataClient;
+  /** 29. */
+  readonly authentication: AuthenticationClient;
+  /** 86. */
+  readonly events: EventClient;
+  /** 38. */
+  readonly files: FileClient;
+  /** 83, 87. */
+  readonly link: LinkClient;
   readonly #exchange: Exchange;
 
   constructor(transport: UdsTransport, options: UdsClientOptions = {}) {
     this.#exchange = new Exchange(transport, options);
+    this.dtc = new DtcClient(this.#exchange);
+    this.data = new DataClient(this.#exchange);
+    this.authentication = new AuthenticationClient(this.#exchange);
+    this.events = new EventClient(this.#exchange);
+    this.files = new FileClient(this.#exchange);
+    this.link = new LinkClient(this.#exchange);
   }
 
   /** How messages name the ECU. */
@@ -95,49 +108,6 @@ export class UdsClient implements Disposable {
     return answer.length === 3 && answer[2] !== 0xff ? { powerDownTime: answer[2] } : {};
   }
 
-  /** 0x14, 12.2. @param group DTC group. @default 0xFFFFFF, all */
-  async clearDiagnosticInformation(group = 0xffffff, options?: RequestOptions): Promise<void> {
-    const request = Uint8Array.of(Sid.clearDiagnosticInformation, ...threeBytes(group, "DTC group"));
-    this.#exact(await this.#ask(request, options), 1);
-  }
-
-  /** 0x19 01, 12.3. How many DTCs have one of the status bits. */
-  async readNumberOfDtcs(
-    statusMask: number,
-    options?: RequestOptions,
-  ): Promise<{ availability: number; format: number; count: number }> {
-    const request = Uint8Array.of(
-      Sid.readDtcInformation,
-      DtcReport.numberByStatusMask,
-      byte(statusMask, "status mask"),
-    );
-    const answer = this.#exact(await this.#ask(request, options), 6);
-    return { availability: answer[2], format: answer[3], count: answer[4] << 8 | answer[5] };
-  }
-
-  /** 0x19 02, 12.3. The DTCs that have one of the status bits. */
-  readDtcsByStatusMask(statusMask: number, options?: RequestOptions): Promise<DtcList> {
-    return this.#dtcList(
-      Uint8Array.of(Sid.readDtcInformation, DtcReport.byStatusMask, byte(statusMask, "status mask")),
-      options,
-    );
-  }
-
-  /** 0x19 0A, 12.3. All DTCs that the ECU knows. */
-  readSupportedDtcs(options?: RequestOptions): Promise<DtcList> {
-    return this.#dtcList(Uint8Array.of(Sid.readDtcInformation, DtcReport.supported), options);
-  }
-
-  /** 0x19 04, 12.3. What was stored when the DTC occurred. @param record 0xFF: all */
-  readDtcSnapshot(code: number, record = 0xff, options?: RequestOptions): Promise<DtcRecords> {
-    return this.#dtcRecords(DtcReport.snapshotByDtcNumber, code, record, options);
-  }
-
-  /** 0x19 06, 12.3. Counters and the like beside the DTC. @param record 0xFF: all */
-  readDtcExtendedData(code: number, record = 0xff, options?: RequestOptions): Promise<DtcRecords> {
-    return this.#dtcRecords(DtcReport.extendedDataByDtcNumber, code, record, options);
-  }
-
   /** 0x22, 11.2. @returns the identifier's data record */
   async readDataByIdentifier(did: number, options?: RequestOptions): Promise<Uint8Array> {
     const answer = await this.#ask(
@@ -176,16 +146,21 @@ export class UdsClient implements Disposable {
     await this.sendKey(level, await seedKey(seed, level), options);
   }
 
-  /** 0x28, 10.5. @param communicationType @default normal and network management */
+  /**
+   * 0x28, 10.5.
+   * @param communicationType @default normal and network management
+   * @param options.node nodeIdentificationNumber, with control types 04 and 05
+   */
   async communicationControl(
     control: number,
     communicationType: number = CommunicationType.both,
-    options?: RequestOptions,
+    options: RequestOptions & { node?: number } = {},
   ): Promise<void> {
-    const type = byte(communicationType, "communication type");
-    this.#exact(
-      await this.#ask(Uint8Array.of(Sid.communicationControl, subFunction(control), type), options),
-      2,
+    await ask(
+      this.#exchange,
+      communicationControl,
+      { control, communicationType, node: options.node },
+      options,
     );
   }
 
@@ -261,9 +236,13 @@ export class UdsClient implements Disposable {
     this.#exact(await this.#ask(Uint8Array.of(Sid.testerPresent, 0), options), 2);
   }
 
-  /** 0x85, 10.8. @param setting one of `DtcSetting` */
-  async controlDtcSetting(setting: number, options?: RequestOptions): Promise<void> {
-    this.#exact(await this.#ask(Uint8Array.of(Sid.controlDtcSetting, subFunction(setting)), options), 2);
+  /** 0x85, 10.8. @param setting one of `DtcSetting` @param options.record the manufacturer's option record */
+  async controlDtcSetting(
+    setting: number,
+    options: RequestOptions & { record?: Uint8Array } = {},
+  ): Promise<void> {
+    const option = options.record ?? new Uint8Array();
+    await ask(this.#exchange, controlDtcSetting, { setting, option }, options);
   }
 
   /** Ends TesterPresent and refuses further requests. The transport stays the caller's. */
@@ -300,29 +279,6 @@ export class UdsClient implements Disposable {
     const maxBlockLength = takeNumber(answer, 2, width);
     if (maxBlockLength < 3) throw this.#shape(answer, "a block length of at least 3");
     return { maxBlockLength };
-  }
-
-  async #dtcList(request: Uint8Array, options: RequestOptions | undefined): Promise<DtcList> {
-    const answer = await this.#ask(request, options);
-    if (answer.length < 3) throw this.#shape(answer, "a status availability mask");
-    const dtcs = decodeDtcList(answer.subarray(3));
-    if (dtcs === undefined) throw this.#shape(answer, "records of 4 bytes");
-    return { availability: answer[2], dtcs };
-  }
-
-  async #dtcRecords(
-    report: number,
-    code: number,
-    record: number,
-    options: RequestOptions | undefined,
-  ): Promise<DtcRecords> {
-    const dtc = threeBytes(code, "DTC");
-    const request = Uint8Array.of(Sid.readDtcInformation, report, ...dtc, byte(record, "record number"));
-    const answer = await this.#ask(request, options);
-    if (answer.length < 6 || dtc.some((value, index) => answer[2 + index] !== value)) {
-      throw this.#shape(answer, `DTC ${hex(code, 6)} with its status`);
-    }
-    return { code, status: answer[5], records: answer.subarray(6) };
   }
 
   #exact(answer: Uint8Array, length: number): Uint8Array {
@@ -364,11 +320,6 @@ function oddLevel(level: number): number {
 function twoBytes(value: number, what: string): [number, number] {
   checked(value, 0xffff, what);
   return [value >> 8, value & 0xff];
-}
-
-function threeBytes(value: number, what: string): [number, number, number] {
-  checked(value, 0xffffff, what);
-  return [value >> 16, value >> 8 & 0xff, value & 0xff];
 }
 
 function checked(value: number, max: number, what: string): number {

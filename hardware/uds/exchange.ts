@@ -185,6 +185,13 @@ export class Exchange {
     this.#pump?.stop.abort();
   }
 
+  /** Takes over timing that was agreed on with the ECU (0x83), ms. @param timing undefined: as before any was told */
+  adoptTiming(timing: { p2: number; p2Star: number } | undefined): void {
+    const { p2, p2Star } = timing ?? this.#limits;
+    this.#p2 = p2;
+    this.#p2Star = p2Star;
+  }
+
   /**
    * Has a listener see every message that answers no request, during requests and between them.
    * Between requests this client then receives from the transport all the time.

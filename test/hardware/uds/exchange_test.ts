@@ -253,14 +253,14 @@ for (
   const [name, call, answer] of [
     ["session timing cut short", (client: UdsClient) => client.diagnosticSessionControl(3), "50 03 00 32"],
     ["reset with too much", (client: UdsClient) => client.ecuReset(1), "51 01 00 00"],
-    ["clear with a tail", (client: UdsClient) => client.clearDiagnosticInformation(), "54 00"],
-    ["count of DTCs cut short", (client: UdsClient) => client.readNumberOfDtcs(0xff), "59 01 FF 01 00"],
+    ["clear with a tail", (client: UdsClient) => client.dtc.clear(), "54 00"],
+    ["count of DTCs cut short", (client: UdsClient) => client.dtc.count(0xff), "59 01 FF 01 00"],
     [
       "DTC list with half a record",
-      (client: UdsClient) => client.readDtcsByStatusMask(0xff),
+      (client: UdsClient) => client.dtc.byStatusMask(0xff),
       "59 02 FF 01 02 03",
     ],
-    ["snapshot of another DTC", (client: UdsClient) => client.readDtcSnapshot(0x010203), "59 04 01 02 04 09"],
+    ["snapshot of another DTC", (client: UdsClient) => client.dtc.snapshot(0x010203), "59 04 01 02 04 09"],
     ["identifier without data", (client: UdsClient) => client.readDataByIdentifier(0xf190), "62 F1 90"],
     [
       "memory one byte short",
@@ -313,18 +313,18 @@ Deno.test("each service goes out as the standard writes it", async () => {
     ["71 03 02 03 01 02"],
   ];
   await client.ecuReset(1);
-  await client.clearDiagnosticInformation();
-  assert.deepEqual(await client.readNumberOfDtcs(0x08), { availability: 0xff, format: 1, count: 2 });
-  assert.deepEqual(await client.readDtcsByStatusMask(0x09), {
+  await client.dtc.clear();
+  assert.deepEqual(await client.dtc.count(0x08), { availability: 0xff, format: 1, count: 2 });
+  assert.deepEqual(await client.dtc.byStatusMask(0x09), {
     availability: 0xff,
     dtcs: [{ code: 0x123456, status: 9 }],
   });
-  assert.deepEqual(await client.readDtcExtendedData(0x123456), {
+  assert.deepEqual(await client.dtc.extendedData(0x123456), {
     code: 0x123456,
     status: 9,
     records: bytes("01 AA"),
   });
-  assert.deepEqual(await client.readSupportedDtcs(), { availability: 0xff, dtcs: [] });
+  assert.deepEqual(await client.dtc.supported(), { availability: 0xff, dtcs: [] });
   await client.readMemoryByAddress({ address: 0x8000_0000, size: 2 });
   await client.communicationControl(3, 1);
   assert.equal((await client.requestDownload({ address: 0x1000, size: 0x20 })).maxBlockLength, 4_095);
