@@ -6,7 +6,7 @@ import { type CanFrame, checkFrame, showFrame } from "../can/frame.ts";
 import { frameTime } from "../can/wire_bits.ts";
 import { checkMilliseconds, type Clock, systemClock } from "../clock.ts";
 import { type CanFault, CanFaultInjector } from "./can_faults.ts";
-import { defaultSendTimeout, VirtualCanNode, type WaitingFrame } from "./can_node.ts";
+import { defaultSendTimeout, type NodeState, VirtualCanNode, type WaitingFrame } from "./can_node.ts";
 import { LineTime } from "./line_time.ts";
 import type { SimulatedTiming } from "./options.ts";
 
@@ -79,19 +79,15 @@ export class VirtualCanBus {
     return this.#frames;
   }
 
-  /**
-   * Puts one more node on the bus.
-   *
-   * @param powered asked whenever it matters: without power a node neither sends nor hears nor acknowledges. @default always
-   */
-  attach(name: string, powered: () => boolean = () => true): VirtualCanNode {
+  /** Puts one more node on the bus. */
+  attach(name: string, state: NodeState = {}): VirtualCanNode {
     const node: VirtualCanNode = new VirtualCanNode(`${name} on ${this.name}`, this.fd, {
       enqueue: (frame, options): Promise<void> => this.#enqueue(node, frame, options),
       detach: () => this.#nodes.delete(node),
       wake: () => this.#pumpSoon(),
       clock: this.#clock,
       log: this.#log,
-    }, powered);
+    }, state);
     this.#nodes.add(node);
     // Who waited for somebody to acknowledge has somebody now.
     this.#pumpSoon();

@@ -20,6 +20,14 @@ const batch = 256;
 /** Longest wait for the bus, ms: N_As of ISO 15765-2. */
 export const defaultSendTimeout = 1_000;
 
+/** What a node does, asked whenever it matters. */
+export interface NodeState {
+  /** Without power a node neither sends nor hears nor acknowledges. @default always */
+  powered?(): boolean;
+  /** A node that starts up acknowledges, and hears nothing yet. @default always */
+  hears?(): boolean;
+}
+
 /** What a node needs of its bus. */
 export interface BusSide {
   enqueue(frame: CanFrame, options: SendOptions): Promise<void>;
@@ -38,7 +46,7 @@ export class VirtualCanNode implements CanBus {
   /** What waits to be sent, for the bus. */
   readonly waiting = new Set<WaitingFrame>();
   readonly #side: BusSide;
-  readonly #powered: () => boolean;
+  readonly #state: NodeState;
   readonly #listeners = new Set<(received: ReceivedFrame) => void>();
   #end!: (reason: Error | undefined) => void;
   #ended = false;
@@ -47,11 +55,11 @@ export class VirtualCanNode implements CanBus {
   #cancelRecovery: (() => void) | undefined;
 
   /** For the bus alone; others call {@link VirtualCanBus.attach}. */
-  constructor(name: string, fd: boolean, side: BusSide, powered: () => boolean) {
+  constructor(name: string, fd: boolean, side: BusSide, state: NodeState) {
     this.name = name;
     this.fd = fd;
     this.#side = side;
-    this.#powered = powered;
+    this.#state = state;
     this.closed = new Promise((resolve) => this.#end = resolve);
   }
 
@@ -62,7 +70,7 @@ export class VirtualCanNode implements CanBus {
 
   /** Whether the node takes part: it has power and is not bus-off. */
   get present(): boolean {
-    return !this.#off && this.#powered();
+    return !this.#off && (this.#state.powered?.() ?? true);
   }
 
   send(frame: CanFrame, options: SendOptions = {}): Promise<void> {
@@ -111,7 +119,7 @@ export class VirtualCanNode implements CanBus {
 
   /** For the bus: a frame of another node. */
   hear(received: ReceivedFrame): void {
-    if (!this.present) return;
+    if (!this.present || this.#state.hears?.() === false) return;
     for (const listener of this.#listeners) {
       try {
         listener(received);

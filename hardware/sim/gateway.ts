@@ -12,6 +12,8 @@ export interface GatewaySurroundings {
   /** Folder in which each ECU has its own. */
   directory: string | undefined;
   log: (message: string) => void;
+  /** Breaks the connection to an ECU that is not behind the gateway itself, for the fault of that name. */
+  breakCan: (adapterId: string) => void;
 }
 
 // ISO 13400-2: E400–EFFF are functional addresses; the first one reaches every ECU of a gateway.
@@ -41,7 +43,8 @@ export class SimulatedGateway {
         directory: surroundings.directory === undefined
           ? undefined
           : `${surroundings.directory}/${ecu.ecuId}`,
-        closeConnection: () => this.restart(),
+        closeConnection: () =>
+          ecu.can === undefined ? void this.restart() : surroundings.breakCan(ecu.can.adapterId),
         log: surroundings.log,
       })
     );
@@ -106,6 +109,8 @@ export class SimulatedGateway {
 
   async #listen(): Promise<void> {
     const { options } = this;
+    // ECUs on CAN are reached through their adapter alone.
+    const ecus = this.ecus.filter((ecu) => ecu.options.can === undefined);
     const longestBlock = Math.max(0, ...options.ecus.map((ecu) => ecu.maxBlockLength ?? 0));
     this.#entity = await DoipEntity.listen({
       hostname: options.hostname,
@@ -114,11 +119,11 @@ export class SimulatedGateway {
       logicalAddress: options.logicalAddress,
       eid: identification(options.eid, `${options.zonalGatewayId} eid`, options.zonalGatewayId),
       gid: identification(options.gid, `${options.zonalGatewayId} gid`, options.vin),
-      nodes: new Map(this.ecus.map((ecu): [number, DiagnosticEndpoint] => [ecu.logicalAddress, ecu])),
-      functional: new Map([[allEcus, this.ecus.map((ecu) => ecu.logicalAddress)]]),
+      nodes: new Map(ecus.map((ecu): [number, DiagnosticEndpoint] => [ecu.logicalAddress, ecu])),
+      functional: new Map([[allEcus, ecus.map((ecu) => ecu.logicalAddress)]]),
       maxDataSize: Math.max(1 << 20, longestBlock + 64),
       admit: (target) => {
-        const ecu = this.ecus.find(({ logicalAddress }) => logicalAddress === target);
+        const ecu = ecus.find(({ logicalAddress }) => logicalAddress === target);
         return ecu?.state === "off" ? targetUnreachable : undefined;
       },
       warn: this.#log,

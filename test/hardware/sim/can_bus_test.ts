@@ -198,7 +198,7 @@ Deno.test("a node without power neither sends nor hears nor acknowledges", async
   const bus = new VirtualCanBus({ name: "CAN_TEST", clock });
   const a = bus.attach("a");
   let powered = false;
-  const ecu = bus.attach("ECU", () => powered);
+  const ecu = bus.attach("ECU", { powered: () => powered });
   const heard = heardBy(ecu);
   const lost = assert.rejects(a.send(frame555, { timeout: 10 }), /nobody acknowledges it/);
   await clock.advance(10);
