@@ -131,6 +131,8 @@ export interface FlashPlan {
   attempts?: number;
   /** Longest time to get a lost connection back, ms. @default 10000 */
   reconnectTimeout?: number;
+  /** Wait before the first try to connect again, ms; it doubles up to 2 s. @default 100 */
+  reconnectDelay?: number;
   /** How the ECU says where a download that was cut off can go on. @default false: it is erased and started over */
   resume?: ResumeQuestion | false;
   /** Longest time that cleaning up after a failure may take, ms. @default 5000 */
@@ -201,6 +203,7 @@ export function resolveFlashPlan(plan: FlashPlan = {}): ResolvedFlashPlan {
     checkScope: oneOf(["image", "segments"], plan.checkScope ?? "image", "checkScope"),
     checkDependenciesOption: plan.checkDependenciesOption ?? "version",
     attempts: within(plan.attempts ?? 2, 1, 10, "attempts"),
+    reconnectDelay: within(plan.reconnectDelay ?? 100, 1, 60_000, "reconnectDelay"),
     reconnectTimeout: within(plan.reconnectTimeout ?? 10_000, 1, 3_600_000, "reconnectTimeout"),
     seedKey: typeof seedKey === "function" || seedKey === undefined ? seedKey : createSeedKey(seedKey),
     extendedSession: within(plan.extendedSession ?? Session.extended, 1, 0x7f, "extendedSession"),

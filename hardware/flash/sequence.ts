@@ -22,8 +22,7 @@ import { checkDid } from "./preconditions.ts";
 import { askResumePoint, type ResumePoint } from "./resume.ts";
 import { transfer } from "./transfer.ts";
 
-/** Waits before the first try to connect again and before the later ones, ms. */
-const firstReconnectDelay = 100;
+/** Longest wait between two tries to connect again, ms. */
 const longestReconnectDelay = 2_000;
 
 const stepsBeforeMemory: ReadonlySet<FlashStep> = new Set(
@@ -174,7 +173,11 @@ class Flash {
     const { clock } = this.#client.exchange;
     const until = clock.now() + this.#plan.reconnectTimeout;
     this.#client.close();
-    for (let wait = firstReconnectDelay;; wait = Math.min(2 * wait, longestReconnectDelay)) {
+    const { reconnectDelay } = this.#plan;
+    for (
+      let wait = reconnectDelay;;
+      wait = Math.min(2 * wait, Math.max(reconnectDelay, longestReconnectDelay))
+    ) {
       // A connection that is broken is refused for a moment longer than it takes to ask: gateways boot.
       await sleep(clock, wait, signal);
       try {
