@@ -1,6 +1,7 @@
 // The ECU's side of UDS: sessions, security and the general checks of ISO 14229-1:2020 8.7 before a service sees a
 // request, and the rules of ISO 14229-2 for what is sent back and when.
 import { type Clock, systemClock } from "../clock.ts";
+import { UdsFormatError } from "./errors.ts";
 import { Nrc, silentWhenFunctional } from "./nrc.ts";
 import { type SecurityLevelOptions, ServerSecurity } from "./server_security.ts";
 import {
@@ -45,6 +46,10 @@ export interface UdsServerOptions {
   security?: SecurityLevelOptions[];
   /** Time without a request after which a session ends (S3, ISO 14229-2 7.5). @default 5000 */
   s3?: number;
+  /** Whether the tester has authenticated itself (0x29); asked where conditions need it. @default never */
+  isAuthenticated?: () => boolean;
+  /** Longest answer, bytes; a longer one is refused with 0x14. @default any */
+  maxResponseLength?: number;
   /** Asked before a session is entered; a negative response code refuses it. @default always */
   allowSession?: (session: number) => number | undefined;
   /** Told when a session begins, also when the same one begins anew. */
@@ -93,6 +98,9 @@ export class UdsServer implements DiagnosticEndpoint {
   #lastRequest = 0;
   #cancelS3: (() => void) | undefined;
   #afterAnswer: (() => void) | undefined;
+  // Testers that are there, by how often they came; what is sent by itself to one that left finds nobody.
+  readonly #connections = new Map<number, object>();
+  #timingOverride: { p2: number; p2Star: number } | undefined;
 
   constructor(options: UdsServerOptions) {
     this.#options = options;
@@ -137,12 +145,41 @@ export class UdsServer implements DiagnosticEndpoint {
     this.#cancelS3?.();
     this.#cancelS3 = undefined;
     this.#session = Session.default;
+    this.#timingOverride = undefined;
     this.security.lock();
+    for (const service of this.#services.values()) service.reset?.();
+  }
+
+  /** P2 and P2* that the server keeps in the active session, ms. */
+  get timing(): { p2: number; p2Star: number } {
+    const { p2, p2Star } = this.#timing();
+    return { p2, p2Star };
+  }
+
+  /** Replaces the timing of the active session until the next one begins (0x83). @param timing undefined: its own again */
+  setTiming(timing: { p2: number; p2Star: number } | undefined): void {
+    this.#timingOverride = timing;
+  }
+
+  /**
+   * Runs a request of the server's own, such as the service that responds to an event: through the same checks, without
+   * a tester. S3 is not started anew.
+   */
+  async internalRequest(request: Uint8Array): Promise<Uint8Array> {
+    const sid = request[0];
+    try {
+      const context: RequestContext = { tester: 0, addressing: "physical" };
+      return (await this.#dispatch(request, context, () => {}, () => {})).slice();
+    } catch (error) {
+      return Uint8Array.of(negativeResponse, sid, this.#nrcOf(error, sid));
+    }
   }
 
   /** A request under way goes on, as in an ECU that knows nothing of sockets; its answer is dropped. */
   disconnected(tester: number): void {
     if (this.#underWay?.tester === tester) this.#underWay.wanted = false;
+    this.#connections.delete(tester);
+    for (const service of this.#services.values()) service.disconnected?.(tester);
   }
 
   handle(request: Uint8Array, context: RequestContext, respond: Respond): void {
@@ -161,7 +198,10 @@ export class UdsServer implements DiagnosticEndpoint {
       hasSubFunction(sid);
     let result: Uint8Array | Promise<Uint8Array>;
     try {
-      result = this.#dispatch(request, context);
+      result = this.#dispatch(request, context, this.#emitter(context, respond), (run) => {
+        this.#afterAnswer = run;
+      });
+      if (result instanceof Uint8Array) this.#checkResponse(result);
     } catch (error) {
       this.#afterAnswer = undefined;
       if (generation !== this.#generation) return;
@@ -183,15 +223,23 @@ export class UdsServer implements DiagnosticEndpoint {
     this.#finish();
   }
 
-  /** Steps of 8.7, in its order: service, session, security, length, sub-function and its session and security. */
-  #dispatch(request: Uint8Array, context: RequestContext): Uint8Array | Promise<Uint8Array> {
+  /**
+   * Steps of 8.7, in its order: service, its session, security and authentication; then the same for the sub-function;
+   * then the length. What is left is the service's own.
+   */
+  #dispatch(
+    request: Uint8Array,
+    context: RequestContext,
+    emit: (message: Uint8Array) => void,
+    afterAnswer: (run: () => void) => void,
+  ): Uint8Array | Promise<Uint8Array> {
     const sid = request[0];
     const service = this.#services.get(sid);
     if (service === undefined) throw new Refusal(Nrc.serviceNotSupported);
     if (service.sessions !== undefined && !service.sessions.includes(this.#session)) {
       throw new Refusal(Nrc.serviceNotSupportedInActiveSession);
     }
-    this.#checkSecurity(service);
+    this.#checkAccess(service);
     let subFunction = 0;
     if (service.subFunctions !== undefined) {
       if (request.length < 2) throw new Refusal(Nrc.incorrectMessageLengthOrInvalidFormat);
@@ -201,7 +249,7 @@ export class UdsServer implements DiagnosticEndpoint {
       if (conditions.sessions !== undefined && !conditions.sessions.includes(this.#session)) {
         throw new Refusal(Nrc.subFunctionNotSupportedInActiveSession);
       }
-      this.#checkSecurity(conditions);
+      this.#checkAccess(conditions);
       checkLength(request, conditions);
     }
     checkLength(request, service);
@@ -209,9 +257,8 @@ export class UdsServer implements DiagnosticEndpoint {
       bytes: request,
       subFunction,
       context,
-      afterAnswer: (run) => {
-        this.#afterAnswer = run;
-      },
+      afterAnswer,
+      emit,
     });
   }
 
@@ -251,7 +298,15 @@ export class UdsServer implements DiagnosticEndpoint {
     };
     result.then(
       // After 0x78 the final answer is sent even if it was to be suppressed (8.2.2).
-      (answer) => settle(() => (!suppress || pendingSent) && respond(answer)),
+      (answer) =>
+        settle(() => {
+          try {
+            this.#checkResponse(answer);
+          } catch (error) {
+            return this.#refuse(sid, this.#nrcOf(error, sid), context, pendingSent, respond);
+          }
+          if (!suppress || pendingSent) respond(answer);
+        }),
       (error) =>
         settle(() => {
           this.#afterAnswer = undefined;
@@ -276,6 +331,7 @@ export class UdsServer implements DiagnosticEndpoint {
 
   #nrcOf(error: unknown, sid: number): number {
     if (error instanceof Refusal) return error.nrc;
+    if (error instanceof UdsFormatError) return Nrc.incorrectMessageLengthOrInvalidFormat;
     this.#options.log?.(
       `${this.#options.name}: ${serviceName(sid)}: ${
         error instanceof Error ? error.stack ?? error.message : error
@@ -284,13 +340,33 @@ export class UdsServer implements DiagnosticEndpoint {
     return Nrc.generalReject;
   }
 
-  #checkSecurity(conditions: ServiceConditions): void {
+  #checkAccess(conditions: ServiceConditions): void {
     if (conditions.securityLevel !== undefined && this.security.unlocked !== conditions.securityLevel) {
       throw new Refusal(Nrc.securityAccessDenied);
     }
+    if (conditions.authentication === true && this.#options.isAuthenticated?.() !== true) {
+      throw new Refusal(Nrc.authenticationRequired);
+    }
+  }
+
+  #checkResponse(response: Uint8Array): void {
+    const { maxResponseLength } = this.#options;
+    if (maxResponseLength !== undefined && response.length > maxResponseLength) {
+      throw new Refusal(Nrc.responseTooLong);
+    }
+  }
+
+  /** Sends unasked messages the way that a request came, as long as its tester stays. */
+  #emitter({ tester }: RequestContext, respond: Respond): (message: Uint8Array) => void {
+    let connection = this.#connections.get(tester);
+    if (connection === undefined) this.#connections.set(tester, connection = {});
+    return (message) => {
+      if (this.#connections.get(tester) === connection) respond(message);
+    };
   }
 
   #timing(): { p2: number; p2Star: number } {
+    if (this.#timingOverride !== undefined) return this.#timingOverride;
     const session = this.#sessions.get(this.#session);
     if (session === undefined) {
       throw new Error(`${this.#options.name}: session ${this.#session} is not in the table`);
@@ -317,6 +393,8 @@ export class UdsServer implements DiagnosticEndpoint {
     this.#session = session;
     // Every session change locks (10.4.1), also one to the session that is active.
     this.security.lock();
+    this.#timingOverride = undefined;
+    for (const service of this.#services.values()) service.sessionBegan?.(session);
     this.#options.onSession?.(session);
   }
 

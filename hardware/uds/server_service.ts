@@ -12,6 +12,11 @@ export interface ServerRequest {
   readonly context: RequestContext;
   /** Has `run` called once the answer is on its way, such as a reset. */
   afterAnswer(run: () => void): void;
+  /**
+   * Sends a message to this tester that answers no request: periodic data, events. May be called later and often; does
+   * nothing once the tester is gone. The bytes may be reused as soon as it returns.
+   */
+  readonly emit: (message: Uint8Array) => void;
 }
 
 /** When a service, or one sub-function of it, is to be had. */
@@ -20,6 +25,8 @@ export interface ServiceConditions {
   sessions?: readonly number[];
   /** Security level that must be unlocked. @default none */
   securityLevel?: number;
+  /** Whether the tester must have authenticated itself (0x29). @default false */
+  authentication?: boolean;
   /** Shortest request, bytes. @default 1, or 2 with a sub-function */
   minLength?: number;
   /** Longest request, bytes. @default any */
@@ -36,7 +43,16 @@ export interface ServiceDefinition extends ServiceConditions {
    * @throws {Refusal} for a negative answer
    */
   handle(request: ServerRequest): Uint8Array | Promise<Uint8Array>;
+  /** Told when a session begins, also when the same one begins anew. */
+  sessionBegan?(session: number): void;
+  /** Told when a tester's connection is gone: what is sent to it by itself ends. */
+  disconnected?(tester: number): void;
+  /** Told of a reset or the loss of power: everything ends at once. */
+  reset?(): void;
 }
+
+/** Runs a request inside the server as if a tester had sent it, and gives the positive or negative response. */
+export type InternalRequest = (request: Uint8Array) => Promise<Uint8Array>;
 
 /** Thrown by a service to answer with a negative response code. */
 export class Refusal extends Error {
