@@ -8,6 +8,8 @@ import { streamVersions } from "./framer.ts";
 import { checkUint } from "./message.ts";
 import { type ByteStream, closeQuietly } from "../byte_stream.ts";
 import { checkMilliseconds, type Clock, systemClock } from "../clock.ts";
+import type { NetworkTap } from "../trace/tap.ts";
+import { tappedStream } from "../trace/tapped_stream.ts";
 
 export type { ByteStream } from "../byte_stream.ts";
 export type { Clock } from "../clock.ts";
@@ -44,6 +46,8 @@ export interface DoipConnectOptions {
   signal?: AbortSignal;
   /** Hands in a connected stream instead of a TCP connection, e.g. TLS on port 3496. It is closed with us. */
   open?: (signal: AbortSignal) => Promise<ByteStream>;
+  /** Records the TCP connection. A stream from `open` is recorded by whoever opens it. @default nothing is recorded */
+  tap?: NetworkTap;
   /** Told once about each oddity that the connection goes on with. @default {console.warn} */
   warn?: (message: string) => void;
   /** @default the machine's time */
@@ -94,7 +98,8 @@ export class DoipConnection implements AsyncDisposable {
       maxQueuedMessages = 256,
       maxQueuedBytes = 4_194_304,
       signal,
-      open = (signal) => openTcp(hostname, port, signal),
+      tap,
+      open = (signal) => openTcp(hostname, port, tap, signal),
       warn = console.warn,
       clock = systemClock,
     } = options;
@@ -111,6 +116,9 @@ export class DoipConnection implements AsyncDisposable {
     checkUint(maxRequestLength, 0xffff_fffb, "maxRequestLength");
     checkUint(maxQueuedMessages, 0xffff_ffff, "maxQueuedMessages");
     checkUint(maxQueuedBytes, 0xffff_ffff, "maxQueuedBytes");
+    if (tap !== undefined && options.open !== undefined) {
+      throw new RangeError("tap: expected none beside open, whose stream is recorded by whoever opens it");
+    }
     signal?.throwIfAborted();
 
     const name = `DoIP ${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`;
@@ -153,11 +161,17 @@ export class DoipConnection implements AsyncDisposable {
   }
 }
 
-async function openTcp(hostname: string, port: number, signal: AbortSignal): Promise<ByteStream> {
+async function openTcp(
+  hostname: string,
+  port: number,
+  tap: NetworkTap | undefined,
+  signal: AbortSignal,
+): Promise<ByteStream> {
   const connection = await Deno.connect({ hostname, port, signal });
   // Requests and answers alternate: waiting to fill a segment would only add delay.
   connection.setNoDelay(true);
-  return connection;
+  if (tap === undefined) return connection;
+  return tappedStream(connection, tap.connection(connection.localAddr, connection.remoteAddr, "us"));
 }
 
 /** Opens within a limit; a stream that opens too late is closed. */

@@ -12,6 +12,7 @@ import {
   type VehicleAnnouncement,
 } from "./message.ts";
 import { checkMilliseconds, type Clock, systemClock } from "../clock.ts";
+import type { NetworkTap } from "../trace/tap.ts";
 import { bindUdp, type DatagramHandler, type UdpSocket } from "./udp.ts";
 
 /** A DoIP entity that answered. */
@@ -36,10 +37,20 @@ export interface DiscoverOptions {
   vin?: string;
   /** Ends the search when this many distinct entities have answered. @default it runs for the whole time */
   enough?: number;
+  /** Told of each distinct entity as it answers. @default nobody is */
+  found?: (entity: DiscoveredEntity) => void;
   /** Most entities kept; further ones are ignored. @default {1024} */
   maxEntities?: number;
   /** Version of the request; 0xFF is answered by entities of any edition. @default {0xFF} */
   protocolVersion?: number;
+  /**
+   * Own address that requests leave from: the interface towards the vehicle, where broadcasts must not take the default
+   * route.
+   * @default the system chooses
+   */
+  localAddress?: string;
+  /** Records requests and answers. @default nothing is recorded */
+  tap?: NetworkTap;
   /** Ends the search early; the promise rejects with its reason. */
   signal?: AbortSignal;
   /** @default the machine's time */
@@ -60,8 +71,11 @@ export async function discover(options: DiscoverOptions): Promise<DiscoveredEnti
     eid,
     vin,
     enough = Infinity,
+    found: tell = () => {},
     maxEntities = 1_024,
     protocolVersion = protocolVersions.identification,
+    localAddress,
+    tap,
     signal,
     clock = systemClock,
   } = options;
@@ -84,7 +98,9 @@ export async function discover(options: DiscoverOptions): Promise<DiscoveredEnti
     // Unasked announcements arrive on open ports, too.
     if (vin !== undefined && entity.vin !== vin) return;
     if (eid !== undefined && !eid.every((byte, index) => byte === entity.eid[index])) return;
-    found.set(`${entity.address} ${entity.port} ${entity.logicalAddress} ${entity.eid}`, entity);
+    const key = `${entity.address} ${entity.port} ${entity.logicalAddress} ${entity.eid}`;
+    if (!found.has(key)) tell(entity);
+    found.set(key, entity);
     if (found.size >= enough) finish();
   };
   let unsent = 0;
@@ -98,10 +114,10 @@ export async function discover(options: DiscoverOptions): Promise<DiscoveredEnti
   signal?.addEventListener("abort", aborted);
   try {
     for (const { hostname, port } of targets) {
-      const any = hostname.includes(":") ? "::" : "0.0.0.0";
+      const any = localAddress ?? (hostname.includes(":") ? "::" : "0.0.0.0");
       let socket = sockets.get(any);
       if (socket === undefined) {
-        socket = await bindUdp(any, 0, received, (error) => lastError = error);
+        socket = await bindUdp(any, 0, received, (error) => lastError = error, tap);
         sockets.set(any, socket);
       }
       socket.send(request, hostname, port, failed);
@@ -124,7 +140,8 @@ function identificationRequest(eid: Uint8Array | undefined, vin: string | undefi
   return { type: payloadTypes.identificationRequest };
 }
 
-function readAnswer(bytes: Uint8Array, address: string, port: number): DiscoveredEntity | undefined {
+/** An identification response or announcement, if the datagram is one. */
+export function readAnswer(bytes: Uint8Array, address: string, port: number): DiscoveredEntity | undefined {
   if (bytes.length < headerLength) return undefined;
   const { version, inverseVersion, payloadType, payloadLength } = readHeader(bytes);
   if ((version ^ 0xff) !== inverseVersion || payloadType !== payloadTypes.announcement) return undefined;

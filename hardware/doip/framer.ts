@@ -1,5 +1,5 @@
 // Cuts a TCP byte stream into DoIP messages, whatever the segments were, and checks each header on the way in the
-// order of the generic header handler (ISO 13400-2:2019, Table 19): pattern, type, size, length.
+// order of the generic header handler (ISO 13400-2:2019, Table 19): pattern, type, size, memory, length.
 
 import { headerLength, headerNackCodes, protocolVersions } from "./constants.ts";
 import { checkUint, type DoipFrame, isLengthAllowed, readU16, readU32 } from "./message.ts";
@@ -28,6 +28,8 @@ export interface DoipFramerOptions {
    * @default {0x01, 0x02, 0x03, 0x04}
    */
   versions?: ReadonlySet<number>;
+  /** Bytes of memory that there are at the moment; a longer payload is skipped with NACK 0x03. @default no limit */
+  available?: () => number;
 }
 
 /** Versions that may stand in a message over TCP. 0xFF is for identification requests, which come over UDP. */
@@ -58,6 +60,7 @@ export class DoipFramer {
   readonly #accepts: ReadonlySet<number>;
   readonly #versions: ReadonlySet<number>;
   readonly #maxPayloadLength: number;
+  readonly #available: () => number;
   #buffer = new Uint8Array(initialCapacity);
   #start = 0;
   #end = 0;
@@ -67,11 +70,16 @@ export class DoipFramer {
   #skip = 0;
   #outOfStep = false;
 
-  constructor({ accepts, maxPayloadLength, versions = streamVersions }: DoipFramerOptions) {
+  /** Whether there is memory for the message at #start: asked once, when its header is complete. */
+  #admitted = false;
+
+  constructor(options: DoipFramerOptions) {
+    const { accepts, maxPayloadLength, versions = streamVersions, available = () => Infinity } = options;
     checkUint(maxPayloadLength, 0xffff_ffff, "maxPayloadLength");
     this.#accepts = accepts;
     this.#versions = versions;
     this.#maxPayloadLength = maxPayloadLength;
+    this.#available = available;
   }
 
   /** Whether the stream lost its place: whatever follows is dropped, the connection has to be closed. */
@@ -145,6 +153,9 @@ export class DoipFramer {
     if (payloadLength > this.#maxPayloadLength) {
       return this.#refuse(headerNackCodes.messageTooLarge, version, payloadType, payloadLength);
     }
+    if (!this.#admitted && payloadLength > this.#available()) {
+      return this.#refuse(headerNackCodes.outOfMemory, version, payloadType, payloadLength);
+    }
     if (!isLengthAllowed(version, payloadType, payloadLength)) {
       this.#outOfStep = true;
       return { nack: headerNackCodes.invalidPayloadLength, version, payloadType, payloadLength };
@@ -152,8 +163,10 @@ export class DoipFramer {
     const end = start + headerLength + payloadLength;
     if (end > this.#end) {
       this.#need = headerLength + payloadLength;
+      this.#admitted = true;
       return null;
     }
+    this.#admitted = false;
     this.#start = end;
     return { nack: undefined, version, payloadType, payload: buffer.subarray(start + headerLength, end) };
   }

@@ -5,6 +5,7 @@ import { type Registry, ServerConnection } from "./server_connection.ts";
 import { type DoipEntityOptions, type EntitySettings, entitySettings } from "./server_settings.ts";
 import { UdpResponder } from "./server_udp.ts";
 import { type ByteStream, closeQuietly } from "../byte_stream.ts";
+import { tappedStream } from "../trace/tapped_stream.ts";
 
 export type {
   ActivationRequest,
@@ -90,6 +91,15 @@ export class DoipEntity implements AsyncDisposable {
     this.#sockets.serve(stream, peer);
   }
 
+  /**
+   * Closes the connection of one tester, as a gateway does that loses it; the entity listens on.
+   *
+   * @returns whether the tester had one
+   */
+  disconnect(tester: number): boolean {
+    return this.#sockets.disconnect(tester);
+  }
+
   /** Stops listening and closes all connections. Resolves when everything is closed. */
   async close(): Promise<void> {
     try {
@@ -112,7 +122,9 @@ export class DoipEntity implements AsyncDisposable {
         const { hostname, port } = connection.remoteAddr;
         // Requests and answers alternate: waiting to fill a segment would only add delay.
         connection.setNoDelay(true);
-        this.#sockets.serve(connection, { name: `DoIP tester ${hostname}:${port}`, secure: false });
+        const tap = this.#settings.tap?.connection(connection.localAddr, connection.remoteAddr, "peer");
+        const stream = tap === undefined ? connection : tappedStream(connection, tap);
+        this.#sockets.serve(stream, { name: `DoIP tester ${hostname}:${port}`, secure: false });
       } catch (error) {
         if (error instanceof Deno.errors.BadResource || error instanceof Deno.errors.Interrupted) return;
         this.#settings.warn(`DoIP ${this.hostname}:${this.port}: accepting failed: ${error}`);
@@ -158,6 +170,12 @@ class SocketTable implements Registry {
         if (alive.every(Boolean)) return routingActivationCodes.allSocketsInUse;
       }
     }
+  }
+
+  disconnect(tester: number): boolean {
+    const holder = this.#byTester.get(tester);
+    holder?.close();
+    return holder !== undefined;
   }
 
   release(connection: ServerConnection, tester: number): void {

@@ -86,6 +86,7 @@ export class ServerConnection {
       accepts: acceptedTypes,
       maxPayloadLength: settings.maxDataSize,
       versions: settings.versions,
+      available: settings.availableMemory,
     });
     this.#writer = new FrameWriter(stream, settings.maxPendingBytes, () => this.close());
     this.#crowded = settings.maxPendingBytes / 4;

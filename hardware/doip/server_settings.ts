@@ -17,6 +17,7 @@ import {
 import { streamVersions } from "./framer.ts";
 import { checkUint, checkVin } from "./message.ts";
 import { checkMilliseconds, type Clock, systemClock } from "../clock.ts";
+import type { NetworkTap } from "../trace/tap.ts";
 
 /** Where a UDP message goes. */
 export interface UdpDestination {
@@ -114,6 +115,11 @@ export interface DoipEntityOptions {
    * off or 0x04 for one that takes no message of this length. @default every message is taken
    */
   admit?: (target: number, request: Uint8Array, tester: number) => DiagnosticNackCode | undefined;
+  /**
+   * Bytes of memory that there are for one more message; a message with a longer payload gets header NACK 0x03 and is
+   * skipped (Table 19). @default messages up to maxDataSize always find room
+   */
+  availableMemory?: () => number;
   timers?: EntityTimers;
   /** Version of announcements, of answers to 0xFF and to broken headers. @default {0x02} */
   protocolVersion?: number;
@@ -121,6 +127,8 @@ export interface DoipEntityOptions {
   versions?: readonly number[];
   /** Told what went wrong without anybody to throw at. @default {console.warn} */
   warn?: (message: string) => void;
+  /** Records what the entity's own listeners receive and send; not streams given to `accept`. @default nothing is recorded */
+  tap?: NetworkTap;
   /** @default the machine's time */
   clock?: Clock;
   /** 0 ≤ x < 1, for the announcement delay. @default {Math.random} */
@@ -150,10 +158,12 @@ export interface EntitySettings {
   admit:
     | ((target: number, request: Uint8Array, tester: number) => DiagnosticNackCode | undefined)
     | undefined;
+  availableMemory: () => number;
   timers: Required<EntityTimers>;
   protocolVersion: number;
   versions: ReadonlySet<number>;
   warn: (message: string) => void;
+  tap: NetworkTap | undefined;
   clock: Clock;
   random: () => number;
 }
@@ -194,6 +204,7 @@ export function entitySettings(options: DoipEntityOptions): EntitySettings {
     furtherAction: options.furtherAction ?? furtherActions.none,
     syncStatus: options.syncStatus === "absent" ? undefined : options.syncStatus ?? syncStatus.synchronized,
     admit: options.admit,
+    availableMemory: options.availableMemory ?? (() => Infinity),
     timers: {
       initialInactivity: options.timers?.initialInactivity ?? timing.initialInactivity,
       generalInactivity: options.timers?.generalInactivity ?? timing.generalInactivity,
@@ -206,6 +217,7 @@ export function entitySettings(options: DoipEntityOptions): EntitySettings {
     protocolVersion: options.protocolVersion ?? protocolVersions.iso2012,
     versions: new Set(options.versions ?? streamVersions),
     warn: options.warn ?? console.warn,
+    tap: options.tap,
     clock: options.clock ?? systemClock,
     random: options.random ?? Math.random,
   };

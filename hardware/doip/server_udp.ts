@@ -62,6 +62,7 @@ export class UdpResponder {
       port,
       (bytes, from) => responder.#received(bytes, from),
       (error) => responder.#failed(error),
+      settings.tap,
     );
     responder.#announce();
     return responder;
@@ -112,9 +113,9 @@ export class UdpResponder {
     }
   }
 
-  /** Generic header handler (ISO 13400-2:2019, Table 19): pattern, type, size, length, in this order. */
+  /** Generic header handler (ISO 13400-2:2019, Table 19): pattern, type, size, memory, length, in this order. */
   #parse(bytes: Uint8Array): { version: number; frame?: DoipFrame; nack?: number } {
-    const { protocolVersion, versions, maxDataSize } = this.#settings;
+    const { protocolVersion, versions, maxDataSize, availableMemory } = this.#settings;
     if (bytes.length < headerLength) {
       return { version: protocolVersion, nack: headerNackCodes.incorrectPattern };
     }
@@ -127,6 +128,7 @@ export class UdpResponder {
     if (foreignAnswers.has(payloadType)) return { version };
     if (!requests.has(payloadType)) return { version, nack: headerNackCodes.unknownPayloadType };
     if (payloadLength > maxDataSize) return { version, nack: headerNackCodes.messageTooLarge };
+    if (payloadLength > availableMemory()) return { version, nack: headerNackCodes.outOfMemory };
     if (
       payloadLength !== bytes.length - headerLength || !isLengthAllowed(version, payloadType, payloadLength)
     ) {

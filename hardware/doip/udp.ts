@@ -2,6 +2,7 @@
 
 import { createSocket } from "node:dgram";
 import type { Socket } from "node:dgram";
+import type { NetworkEnd, NetworkTap } from "../trace/tap.ts";
 
 /** A bound socket. */
 export interface UdpSocket {
@@ -14,42 +15,51 @@ export interface UdpSocket {
 /** Called for each datagram. The bytes belong to the receiver. */
 export type DatagramHandler = (bytes: Uint8Array, from: { hostname: string; port: number }) => void;
 
-/** Binds a socket; broadcasts are allowed on it. `port` 0 takes a free one. */
+/**
+ * Binds a socket; broadcasts are allowed on it. `port` 0 takes a free one; with `shared` others may have the port too, as
+ * long as they share it. On a socket that is bound to any address the tap shows the own address as unspecified.
+ */
 export function bindUdp(
   hostname: string,
   port: number,
   received: DatagramHandler,
   failed: (error: Error) => void,
+  tap?: NetworkTap,
+  shared = false,
 ): Promise<UdpSocket> {
-  const socket = createSocket(hostname.includes(":") ? "udp6" : "udp4");
+  const socket = createSocket({ type: hostname.includes(":") ? "udp6" : "udp4", reuseAddr: shared });
   return new Promise((resolve, reject) => {
     socket.once("error", reject);
     socket.bind(port, hostname, () => {
       socket.off("error", reject);
       socket.on("error", failed);
       socket.setBroadcast(true);
-      resolve(new BoundSocket(socket));
+      resolve(new BoundSocket(socket, tap));
     });
-    // A copy as a plain Uint8Array: a Buffer's slice() is no copy, which nobody expects of a Uint8Array.
-    socket.on(
-      "message",
-      (bytes, from) => received(new Uint8Array(bytes), { hostname: from.address, port: from.port }),
-    );
+    socket.on("message", (bytes, { address, port }) => {
+      const from = { hostname: address, port };
+      tap?.datagram("received", endOf(socket), from, bytes);
+      // A copy as a plain Uint8Array: a Buffer's slice() is no copy, which nobody expects of a Uint8Array.
+      received(new Uint8Array(bytes), from);
+    });
   });
 }
 
 class BoundSocket implements UdpSocket {
   readonly #socket: Socket;
+  readonly #tap: NetworkTap | undefined;
   readonly port: number;
   #closed: Promise<void> | undefined;
 
-  constructor(socket: Socket) {
+  constructor(socket: Socket, tap: NetworkTap | undefined) {
     this.#socket = socket;
+    this.#tap = tap;
     this.port = socket.address().port;
   }
 
   send(bytes: Uint8Array, hostname: string, port: number, failed: (error: Error) => void): void {
     if (this.#closed !== undefined) return;
+    this.#tap?.datagram("sent", endOf(this.#socket), { hostname, port }, bytes);
     this.#socket.send(bytes, port, hostname, (error) => {
       if (error !== null) failed(error);
     });
@@ -59,4 +69,9 @@ class BoundSocket implements UdpSocket {
     this.#closed ??= new Promise((resolve) => this.#socket.close(() => resolve()));
     return this.#closed;
   }
+}
+
+function endOf(socket: Socket): NetworkEnd {
+  const { address, port } = socket.address();
+  return { hostname: address, port };
 }

@@ -31,11 +31,14 @@ export interface Route {
   readonly headerLength: number;
 }
 
-/** Both directions between two ends. An address of the other family than the peer's is shown as unspecified. */
+/**
+ * Both directions between two ends. What is no numeric address, or an own address of another family than the peer's, is
+ * shown as unspecified.
+ */
 export function routesBetween(local: NetworkEnd, remote: NetworkEnd): { out: Route; back: Route } {
-  const there = addressBytes(remote.hostname);
+  const there = addressBytes(remote.hostname) ?? new Uint8Array(4);
   const own = addressBytes(local.hostname);
-  const here = own.length === there.length ? own : new Uint8Array(there.length);
+  const here = own?.length === there.length ? own : new Uint8Array(there.length);
   const headerLength = ethernetLength + (there.length === 4 ? 20 : 40);
   return {
     out: { from: here, fromPort: local.port, to: there, toPort: remote.port, headerLength },
@@ -162,10 +165,9 @@ function writeMac(into: Uint8Array, at: number, address: Uint8Array): void {
 
 /**
  * A numeric address as 4 or 16 bytes; a scope (`%eth0`) is left out, and an IPv4 address in IPv6 form becomes IPv4.
- *
- * @throws {RangeError} for anything else
+ * Undefined for anything else.
  */
-export function addressBytes(text: string): Uint8Array {
+export function addressBytes(text: string): Uint8Array | undefined {
   const [plain] = text.split("%");
   const v4 = ipv4Bytes(plain.replace(/^::ffff:(?=\d+\.)/i, ""));
   if (v4 !== undefined) return v4;
@@ -174,7 +176,7 @@ export function addressBytes(text: string): Uint8Array {
   const count = groups.reduce((total, half) => total + half.length, 0);
   const whole = halves.length === 1 ? count === 8 : halves.length === 2 && count < 8;
   if (!whole || groups.flat().some((group) => !/^[0-9a-f]{1,4}$/i.test(group))) {
-    throw new RangeError(`expected an IPv4 or IPv6 address, got ${JSON.stringify(text)}`);
+    return undefined;
   }
   const [head, tail = []] = groups;
   const all = [...head, ...Array<string>(8 - count).fill("0"), ...tail].map((group) => parseInt(group, 16));

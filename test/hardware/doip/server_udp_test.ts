@@ -86,6 +86,11 @@ Deno.test("entity answers header NACKs over UDP", async () => {
   for (const [request, answer, why] of cases) assert.deepEqual(await test.ask(request), [answer], why);
 });
 
+Deno.test("entity answers header NACK 03 over UDP when it has no memory", async () => {
+  await using test = await setUp({ availableMemory: () => 5 });
+  assert.deepEqual(await test.ask("02FD 0002 00000006 020000000001"), ["02fd00000000000103"]);
+});
+
 Deno.test("entity does not answer other entities' messages", async () => {
   await using test = await setUp();
   for (
