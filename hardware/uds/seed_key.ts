@@ -1,6 +1,7 @@
 // Keys for SecurityAccess (0x27) and the named algorithms that compute them from a seed.
 import { Buffer } from "node:buffer";
 import { createHmac, timingSafeEqual } from "node:crypto";
+import { createModuleSeedKey, type SeedKeyModuleOptions } from "./seed_key_module.ts";
 
 /**
  * Computes the key for a seed.
@@ -34,7 +35,9 @@ export type SeedKeyOptions =
     multiplier: number;
     /** 0 … 0xFFFFFFFF. */
     addend: number;
-  };
+  }
+  /** What a file of the operator's computes: see seed_key_module.ts. */
+  | ({ algorithm: "module" } & SeedKeyModuleOptions);
 
 /**
  * Builds the named algorithm.
@@ -78,10 +81,14 @@ export function createSeedKey(options: SeedKeyOptions): SeedKey {
         return key;
       };
     }
+    case "module":
+      return createModuleSeedKey(options);
     default: {
       // Only the algorithm is quoted: what stands beside it may be a secret.
       const { algorithm }: { algorithm?: unknown } = options;
-      throw new RangeError(`seed-key algorithm: expected hmac-sha256, xor or linear, got ${algorithm}`);
+      throw new RangeError(
+        `seed-key algorithm: expected hmac-sha256, xor, linear or module, got ${algorithm}`,
+      );
     }
   }
 }
