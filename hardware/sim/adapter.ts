@@ -1,7 +1,9 @@
-// A simulated SLCAN adapter: a CAN bus of its own, and serial lines to it over TCP. Each connection is one more node of the
-// bus, so that several programs can use it at once.
+// A simulated SLCAN adapter: a CAN bus of its own, and serial lines to it: over TCP, each connection one more node of the bus so
+// that several programs can use it at once, and one as a PTY where that is wanted.
 import { busOffStatus, type SlcanChannelSettings, SlcanDevice } from "../can/slcan_device.ts";
+import type { ByteStream } from "../byte_stream.ts";
 import { type Clock, sleep, systemClock } from "../clock.ts";
+import { makePty } from "../serial/pty.ts";
 import { type CanFault, VirtualCanBus } from "./can_bus.ts";
 import type { VirtualCanNode } from "./can_node.ts";
 import type { SimulatedAdapterOptions, SimulatedTiming } from "./options.ts";
@@ -33,6 +35,7 @@ export class SimulatedAdapter {
   #port: number;
   #accepting: Promise<void> = Promise.resolve();
   #pluggedIn: Promise<void> = Promise.resolve();
+  #ptyEnded: Promise<void> = Promise.resolve();
   #connections = 0;
 
   /** @throws {RangeError} quoting the option that cannot be */
@@ -74,12 +77,22 @@ export class SimulatedAdapter {
     return this.#port;
   }
 
-  /** Lets programs connect. @throws {Deno.errors.AddrInUse} when the port is taken */
-  listen(): void {
+  /**
+   * Lets programs connect.
+   * @throws {Deno.errors.AddrInUse} when the port is taken
+   * @throws {SerialError} when the PTY cannot be made
+   */
+  async listen(): Promise<void> {
     const listener = Deno.listen({ hostname: this.hostname, port: this.#port });
     this.#listener = listener;
     this.#port = listener.addr.port;
     this.#accepting = this.#accept(listener);
+    const { pty } = this.options;
+    if (pty === undefined) return;
+    const line = await makePty(pty, { signal: this.#closing.signal });
+    const { done } = this.#serve(line, `${this.adapterId} at ${pty}`);
+    // Where the line ends, the link is taken away before another is made.
+    this.#ptyEnded = done.then(() => line.ended);
   }
 
   /** Sets a fault. @throws {RangeError} when its numbers cannot be */
@@ -99,7 +112,7 @@ export class SimulatedAdapter {
       this.#log(`${this.adapterId}: unplugged`);
       await this.#disconnect();
       await sleep(this.#clock, duration, this.#closing.signal);
-      this.listen();
+      await this.listen();
       this.#log(`${this.adapterId}: plugged in`);
     }).catch((error) => {
       if (this.#closing.signal.aborted) return;
@@ -122,6 +135,7 @@ export class SimulatedAdapter {
     this.#listener = undefined;
     await Promise.all([...this.#devices].map((device) => device.close()));
     await this.#accepting;
+    await this.#ptyEnded;
   }
 
   async #accept(listener: Deno.TcpListener): Promise<void> {
@@ -136,17 +150,16 @@ export class SimulatedAdapter {
         await sleep(this.#clock, 100);
         continue;
       }
-      this.#serve(connection);
+      connection.setNoDelay();
+      this.#serve(connection, `${this.adapterId} line ${++this.#connections}`);
     }
   }
 
-  #serve(connection: Deno.TcpConn): void {
-    const { adapterId, acknowledgement, s7BitRate, serialBaudRate = defaultBaudRate } = this.options;
-    connection.setNoDelay();
-    const name = `${adapterId} line ${++this.#connections}`;
+  #serve(line: ByteStream, name: string): SlcanDevice {
+    const { acknowledgement, s7BitRate, serialBaudRate = defaultBaudRate } = this.options;
     let node: VirtualCanNode | undefined;
     const device = new SlcanDevice(
-      this.#paced ? new SerialLine(connection, { baudRate: serialBaudRate, clock: this.#clock }) : connection,
+      this.#paced ? new SerialLine(line, { baudRate: serialBaudRate, clock: this.#clock }) : line,
       {
         join: (settings) => node = this.#join(name, settings),
         acknowledgement,
@@ -159,6 +172,7 @@ export class SimulatedAdapter {
     );
     this.#devices.add(device);
     device.done.then(() => this.#devices.delete(device));
+    return device;
   }
 
   /** The simulated bus has one rate: a host that sets another would see errors alone, and is told so at once. */

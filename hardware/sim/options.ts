@@ -152,7 +152,7 @@ export interface SimulatedAdapterOptions {
   acknowledgement?: Acknowledgement;
   /** What `S7` means to it, bit/s. @default 800000 */
   s7BitRate?: 750_000 | 800_000;
-  /** Path at which a PTY is made that leads to it. @default none */
+  /** Path at which a PTY is made that leads to it, by means of socat. @default none */
   pty?: string;
   /** Faults set from the start. @default none */
   faults?: readonly CanFault[];

@@ -1,12 +1,17 @@
-// Straight to an ECU of the bench, without the server: finds it in bench.yaml and opens the path.
+// Straight to an ECU of the bench, without the server: finds it in bench.yaml and opens the path, over DoIP or CAN.
 
+import { SlcanBus } from "../../hardware/can/slcan_bus.ts";
 import { DoipConnection } from "../../hardware/doip/client.ts";
 import { routingActivationCodes } from "../../hardware/doip/constants.ts";
 import { RoutingActivationError } from "../../hardware/doip/errors.ts";
+import { IsoTpClient } from "../../hardware/isotp/client.ts";
+import { PortBusyError } from "../../hardware/serial/errors.ts";
 import { UdsClient } from "../../hardware/uds/client.ts";
 import type { BenchConfig, BenchEcuType } from "../config/schema.ts";
+import type { CanAdapter, EcuOnCan } from "../vmg/vehicle.ts";
 import { type PlacedGateway, placeGateways } from "./bench_description.ts";
-import { UsageError } from "./output.ts";
+import { canAdapterOf, ecuOnCan, placeAdapters } from "./can_description.ts";
+import { CommandFailed, UsageError } from "./output.ts";
 
 /** An ECU with the way to it. */
 export interface BenchEcu {
@@ -14,6 +19,8 @@ export interface BenchEcu {
   ecuType: BenchEcuType;
   logicalAddress: number;
   gateway: PlacedGateway;
+  /** The adapter that leads to it, and its address there; absent for one that is reached over DoIP. */
+  can?: { adapter: CanAdapter; onCan: EcuOnCan };
 }
 
 /** Finds an ECU by its id; with several vehicles on the bench the VIN may be needed. @throws {UsageError} */
@@ -25,7 +32,14 @@ export function findEcu(bench: BenchConfig, ecuId: string, vin?: string): BenchE
     );
   if (found.length === 1) {
     const [{ gateway, ecu }] = found;
-    return { ecuId, ecuType: bench.ecu_types[ecu.ecu_type], logicalAddress: ecu.logical_address, gateway };
+    const ecuType = bench.ecu_types[ecu.ecu_type];
+    const logicalAddress = ecu.logical_address;
+    if (ecu.can === undefined) return { ecuId, ecuType, logicalAddress, gateway };
+    const onCan = ecuOnCan(ecu.can);
+    const placed = placeAdapters(bench).find(({ adapter }) => adapter.adapter_id === onCan.adapterId);
+    // The bench file was checked: an ECU names an adapter that is there.
+    if (placed === undefined) throw new RangeError(`${ecuId}: no adapter ${onCan.adapterId}`);
+    return { ecuId, ecuType, logicalAddress, gateway, can: { adapter: canAdapterOf(placed), onCan } };
   }
   if (found.length > 1) {
     const vins = found.map(({ gateway }) => gateway.vehicle.vin).join(", ");
@@ -43,9 +57,51 @@ export async function withEcu<T>(
   signal: AbortSignal,
   run: (client: UdsClient) => Promise<T>,
 ): Promise<T> {
-  await using connection = await connect(ecu.gateway, bench.tester_address, signal);
-  using client = new UdsClient(connection.transport(ecu.logicalAddress), { ecu: ecu.ecuId });
-  return await run(client);
+  if (ecu.can === undefined) {
+    await using connection = await connect(ecu.gateway, bench.tester_address, signal);
+    using client = new UdsClient(connection.transport(ecu.logicalAddress), { ecu: ecu.ecuId });
+    return await run(client);
+  }
+  const { adapter, onCan } = ecu.can;
+  return await withAdapter(adapter, signal, async (bus) => {
+    const isotp = new IsoTpClient(bus);
+    try {
+      using client = new UdsClient(isotp.transport(onCan.address, onCan.isotp), {
+        ecu: ecu.ecuId,
+        latency: canLatency,
+      });
+      return await run(client);
+    } finally {
+      isotp.close();
+    }
+  });
+}
+
+/** Added to P2 over CAN, ms: a serial line with what waits in the adapter is on the way there and back. */
+const canLatency = 1_000;
+
+/** Opens an adapter for the time of a function. @throws {CommandFailed} when another program has it */
+export async function withAdapter<T>(
+  adapter: CanAdapter,
+  signal: AbortSignal,
+  run: (bus: SlcanBus) => Promise<T>,
+): Promise<T> {
+  let bus: SlcanBus;
+  try {
+    bus = await SlcanBus.open(adapter.openLine, { ...adapter.settings, name: adapter.adapterId, signal });
+  } catch (cause) {
+    if (!(cause instanceof PortBusyError)) throw cause;
+    throw new CommandFailed(
+      `${adapter.adapterId}: ${cause.message}. A port is one program's at a time: where zonebench serve has it, ` +
+        "go through the server with diag … --via-server, or stop serve",
+      { cause },
+    );
+  }
+  try {
+    return await run(bus);
+  } finally {
+    await bus.close();
+  }
 }
 
 /** How many commands may go to one gateway at once: each takes a source address of its own. */

@@ -5,6 +5,8 @@ import type { SimulatedBenchOptions, SimulatedEcuOptions } from "../../hardware/
 import type { SeedKeyOptions } from "../../hardware/uds/seed_key.ts";
 import type { BenchConfig, BenchEcuType, BenchVehicle } from "../config/schema.ts";
 import type { VehicleDescription } from "../vmg/vehicle.ts";
+import { canAdapterOf, ecuOnCan, placeAdapters, simulatedAdapter, simulatedCan } from "./can_description.ts";
+import { addressesOf } from "./network.ts";
 
 type BenchEcu = BenchVehicle["gateways"][number]["ecus"][number];
 
@@ -43,16 +45,21 @@ export function placeGateways(bench: BenchConfig): PlacedGateway[] {
 
 /** The simulation of the whole bench. `directory` keeps what the ECUs' memories hold. */
 export function simulationOf(bench: BenchConfig, directory: string): SimulatedBenchOptions {
+  const adapters = placeAdapters(bench).flatMap((placed) => simulatedAdapter(placed) ?? []);
+  const simulated = new Set(adapters.map(({ adapterId }) => adapterId));
   return {
     timing: bench.timing,
     directory,
+    adapters,
     gateways: placeGateways(bench).map((gateway) => ({
       zonalGatewayId: gateway.zonalGatewayId,
       hostname: gateway.hostname,
       port: gateway.port,
       logicalAddress: gateway.logicalAddress,
       vin: gateway.vehicle.vin,
-      ecus: gateway.ecus.map((ecu) => simulatedEcu(ecu, bench.ecu_types[ecu.ecu_type])),
+      // What is behind a real adapter is real.
+      ecus: gateway.ecus.filter((ecu) => ecu.can === undefined || simulated.has(ecu.can.adapter))
+        .map((ecu) => simulatedEcu(ecu, bench.ecu_types[ecu.ecu_type])),
     })),
   };
 }
@@ -73,12 +80,14 @@ export function vehicleOf(bench: BenchConfig, vin: string): VehicleDescription {
       port,
       logicalAddress,
     })),
+    adapters: placeAdapters(bench).filter(({ vehicle }) => vehicle.vin === vin).map(canAdapterOf),
     ecus: gateways.flatMap((gateway) =>
       gateway.ecus.map((ecu) => ({
         ecuId: ecu.ecu_id,
         ecuType: ecu.ecu_type,
         zonalGatewayId: gateway.zonalGatewayId,
         logicalAddress: ecu.logical_address,
+        ...ecu.can === undefined ? {} : { can: ecuOnCan(ecu.can) },
         flashPlan: flashPlanOf(bench.ecu_types[ecu.ecu_type]),
       }))
     ),
@@ -95,6 +104,7 @@ function simulatedEcu(ecu: BenchEcu, type: BenchEcuType): SimulatedEcuOptions {
     ecuId: ecu.ecu_id,
     ecuType: ecu.ecu_type,
     logicalAddress: ecu.logical_address,
+    ...ecu.can === undefined ? {} : { can: simulatedCan(ecu.can) },
     hwVersion: ecu.hw_version,
     swVersion: ecu.sw_version,
     serialNumber: ecu.serial_number,
@@ -120,18 +130,4 @@ function seedKeyOf({ security }: BenchEcuType): SeedKeyOptions {
   return security.algorithm === "xor"
     ? { algorithm: "xor", constant: security.secret }
     : { algorithm: "hmac-sha256", key: security.secret };
-}
-
-/** Gives the n-th host address of an IPv4 network, n from 1 on. */
-function addressesOf(network: string): (n: number) => string {
-  const [base, length] = network.split("/");
-  const hostBits = 32 - Number(length);
-  const size = 2 ** hostBits;
-  const number = base.split(".").reduce((sum, part) => sum * 256 + Number(part), 0);
-  const first = Math.floor(number / size) * size;
-  return (n) => {
-    if (n > size - 2) throw new RangeError(`bench.network ${network} has no ${n}th address for a gateway`);
-    const address = first + n;
-    return [24, 16, 8, 0].map((shift) => Math.floor(address / 2 ** shift) % 256).join(".");
-  };
 }

@@ -48,7 +48,15 @@ export const server = z.strictObject({
     idle_timeout: seconds,
     max_connections: count,
   }),
-  mqtt: z.strictObject({ hostname, port, max_payload: bytes.max(268_435_455), max_connections: count }),
+  mqtt: z.strictObject({
+    hostname,
+    port,
+    max_payload: bytes.max(268_435_455),
+    max_connections: count,
+    max_queued: count.max(65_535),
+    max_queued_bytes: bytes,
+    max_queued_age: seconds,
+  }),
   local: z.strictObject({ port }),
   tls: z.strictObject({
     profiles: z.array(profileId).min(1).refine(
@@ -155,6 +163,15 @@ export const bench = z.strictObject({
   const { vehicles, ecu_types } = context.value;
   unique("VIN", vehicles.map((it, v) => ({ value: it.vin, path: ["vehicles", v, "vin"] })));
   unique("gateway id", vehicles.map((it, v) => ({ value: it.vmg_id, path: ["vehicles", v, "vmg_id"] })));
+  unique(
+    "adapter",
+    vehicles.flatMap((it, v) =>
+      it.adapters.map(({ adapter_id: value }, a) => ({
+        value,
+        path: ["vehicles", v, "adapters", a, "adapter_id"],
+      }))
+    ),
+  );
   vehicles.forEach((it, v) => {
     const gateways = it.gateways.map((gateway, g) => ({ gateway, path: ["vehicles", v, "gateways", g] }));
     const ecus = gateways.flatMap(({ gateway, path }) =>
@@ -176,13 +193,6 @@ export const bench = z.strictObject({
       })),
       ...ecus.map(({ ecu, path }) => ({ value: ecu.logical_address, path: [...path, "logical_address"] })),
     ]);
-    unique(
-      "adapter",
-      it.adapters.map(({ adapter_id: value }, a) => ({
-        value,
-        path: ["vehicles", v, "adapters", a, "adapter_id"],
-      })),
-    );
     checkCan(
       it.adapters,
       ["vehicles", v, "adapters"],

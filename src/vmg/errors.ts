@@ -25,9 +25,19 @@ export class EcuBusyError extends VmgError {
   override readonly name = "EcuBusyError";
 }
 
+/** What leads to an ECU could not be reached. */
+export class PathUnreachableError extends VmgError {
+  override readonly name: string = "PathUnreachableError";
+}
+
 /** The zonal gateway could not be reached. */
-export class GatewayUnreachableError extends VmgError {
+export class GatewayUnreachableError extends PathUnreachableError {
   override readonly name = "GatewayUnreachableError";
+}
+
+/** The CAN adapter could not be reached. */
+export class AdapterUnreachableError extends PathUnreachableError {
+  override readonly name = "AdapterUnreachableError";
 }
 
 /** A package could not be fetched. */

@@ -61,8 +61,12 @@ export interface BusSettings {
   connectAttempts?: number;
   /** Wait before the second try; it doubles. @default 250 */
   retryDelay?: number;
-  /** How long a failed zonal gateway is answered for without another try. @default 2000 */
+  /** How long a failed zonal gateway or adapter is answered for without another try. @default 2000 */
   downFor?: number;
+  /** First wait before an adapter that was unplugged is looked for; it doubles. @default 1000 */
+  adapterRetryDelay?: number;
+  /** Largest such wait. @default 30000 */
+  maxAdapterRetryDelay?: number;
   /** How long a diagnostic session is held after the last request. @default 10000 */
   sessionHold?: number;
   /** Longest wait for the ECU's turn when another request to it is under way. @default 30000 */

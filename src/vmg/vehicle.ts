@@ -1,7 +1,10 @@
 // The vehicle as the bench describes it: who it is, which zonal gateways it has and which ECUs stand behind them.
 
+import type { OpenLine, SlcanBusOptions } from "../../hardware/can/slcan_bus.ts";
 import type { FlashPlan } from "../../hardware/flash/plan.ts";
-import { ecuId, ecuType, vin, vmgId, zonalGatewayId } from "../contract/identifiers.ts";
+import { type IsoTpAddress, resolveAddress } from "../../hardware/isotp/address.ts";
+import type { IsoTpOptions } from "../../hardware/isotp/settings.ts";
+import { adapterId, ecuId, ecuType, vin, vmgId, zonalGatewayId } from "../contract/identifiers.ts";
 
 /** One zonal gateway: a DoIP entity. */
 export interface ZonalGateway {
@@ -13,13 +16,34 @@ export interface ZonalGateway {
   readonly logicalAddress: number;
 }
 
-/** One ECU behind a zonal gateway. */
+/** One SLCAN adapter: the way to a CAN bus. */
+export interface CanAdapter {
+  readonly adapterId: string;
+  /** Where it is, for messages: a device or an address. */
+  readonly where: string;
+  /** Opens the serial line to it, each time anew. */
+  readonly openLine: OpenLine;
+  /** How it is set up. */
+  readonly settings: Pick<SlcanBusOptions, "bitRate" | "dataBitRate" | "acknowledgement" | "s7BitRate">;
+}
+
+/** How an ECU is reached over CAN. */
+export interface EcuOnCan {
+  readonly adapterId: string;
+  readonly address: IsoTpAddress;
+  /** Frames and timing of this side. */
+  readonly isotp: IsoTpOptions;
+}
+
+/** One ECU of a zone. */
 export interface VehicleEcu {
   readonly ecuId: string;
   readonly ecuType: string;
   readonly zonalGatewayId: string;
   /** DoIP logical address, 0x0001 … 0xFFFF. */
   readonly logicalAddress: number;
+  /** Reached over CAN, not through its zonal gateway. */
+  readonly can?: EcuOnCan;
   /** How this ECU is flashed. */
   readonly flashPlan: FlashPlan;
 }
@@ -32,6 +56,7 @@ export interface VehicleDescription {
   /** Model year. */
   readonly year: number;
   readonly gateways: readonly ZonalGateway[];
+  readonly adapters: readonly CanAdapter[];
   readonly ecus: readonly VehicleEcu[];
 }
 
@@ -51,6 +76,14 @@ export function checkVehicle(vehicle: VehicleDescription): void {
     within(gateway.port, 1, 65_535, `${where}: port`);
     within(gateway.logicalAddress, 1, 0xffff, `${where}: logicalAddress`);
   }
+  const adapters = new Set<string>();
+  for (const adapter of vehicle.adapters) {
+    fits(adapterId, adapter.adapterId, "adapterId");
+    if (adapters.has(adapter.adapterId)) {
+      throw new RangeError(`adapter ${adapter.adapterId} is described twice`);
+    }
+    adapters.add(adapter.adapterId);
+  }
   const ecus = new Set<string>();
   const addresses = new Map<string, string>();
   for (const ecu of vehicle.ecus) {
@@ -65,6 +98,14 @@ export function checkVehicle(vehicle: VehicleDescription): void {
       );
     }
     within(ecu.logicalAddress, 1, 0xffff, `${where}: logicalAddress`);
+    if (ecu.can !== undefined) {
+      if (!adapters.has(ecu.can.adapterId)) {
+        throw new RangeError(
+          `${where}: expected one of the adapters ${[...adapters].join(", ")}, got ${ecu.can.adapterId}`,
+        );
+      }
+      resolveAddress(ecu.can.address);
+    }
     const address = `${ecu.zonalGatewayId} ${ecu.logicalAddress}`;
     const other = addresses.get(address);
     if (other !== undefined) {

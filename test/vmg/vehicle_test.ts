@@ -8,6 +8,7 @@ const good: VehicleDescription = {
   vmgId: "VMG-036",
   model: "Test",
   year: 2026,
+  adapters: [],
   gateways: [
     { zonalGatewayId: "ZG_BODY", hostname: "127.0.36.1", port: 13400, logicalAddress: 0x1000 },
     { zonalGatewayId: "ZG_ADAS", hostname: "127.0.36.2", port: 13400, logicalAddress: 0x1001 },

@@ -1,15 +1,16 @@
 // The gateway's one way to its ECUs: identification, diagnosis and flashing all come through here and take turns at each
 // ECU. Different ECUs, and different zonal gateways, are used side by side.
 
-import type { DoipConnection } from "../../../hardware/doip/client.ts";
 import { UdsClient } from "../../../hardware/uds/client.ts";
 import { Session } from "../../../hardware/uds/services.ts";
 import type { Logger } from "../../log.ts";
 import { UnknownEcuError } from "../errors.ts";
 import type { BusSettings } from "../options.ts";
 import type { VehicleDescription, VehicleEcu } from "../vehicle.ts";
+import { AdapterPath } from "./adapter_path.ts";
 import { EcuLane } from "./ecu_lane.ts";
 import { GatewayPath } from "./gateway_path.ts";
+import type { EcuLink, EcuPath, OpenTransport } from "./path.ts";
 
 /** How an ECU is used. */
 export interface BusUse {
@@ -20,16 +21,21 @@ export interface BusUse {
   signal?: AbortSignal;
 }
 
-/** A client that outlives one use, so that a diagnostic session holds from one remote request to the next. */
-interface KeptClient {
+/** A client with the transport below it. */
+interface OpenClient {
   client: UdsClient;
-  connection: DoipConnection;
+  open: OpenTransport;
+}
+
+/** A client that outlives one use, so that a diagnostic session holds from one remote request to the next. */
+interface KeptClient extends OpenClient {
+  link: EcuLink;
   timer: ReturnType<typeof setTimeout> | undefined;
 }
 
 interface Place {
   ecu: VehicleEcu;
-  path: GatewayPath;
+  path: EcuPath;
   lane: EcuLane;
   kept: KeptClient | undefined;
 }
@@ -37,7 +43,7 @@ interface Place {
 /** The ECUs of one vehicle. */
 export class VehicleBus {
   readonly #places = new Map<string, Place>();
-  readonly #paths: GatewayPath[];
+  readonly #paths: EcuPath[];
   readonly #log: Logger;
   readonly #latency: number | undefined;
   readonly #sessionHold: number;
@@ -56,10 +62,30 @@ export class VehicleBus {
     this.#latency = settings.latency;
     this.#sessionHold = positive(settings.sessionHold ?? 10_000, "sessionHold");
     this.#turnTimeout = positive(settings.turnTimeout ?? 30_000, "turnTimeout");
-    this.#paths = vehicle.gateways.map((gateway) => new GatewayPath(gateway, options));
+    const adapterOptions = {
+      downFor: options.downFor,
+      reconnect: {
+        from: positive(settings.adapterRetryDelay ?? 1_000, "adapterRetryDelay"),
+        to: positive(settings.maxAdapterRetryDelay ?? 30_000, "maxAdapterRetryDelay"),
+      },
+      log,
+    };
+    const gateways = new Map(
+      vehicle.gateways.map((gateway) => [gateway.zonalGatewayId, new GatewayPath(gateway, options)]),
+    );
+    const adapters = new Map(
+      vehicle.adapters.map((adapter) => [adapter.adapterId, new AdapterPath(adapter, adapterOptions)]),
+    );
+    this.#paths = [...gateways.values(), ...adapters.values()];
     for (const ecu of vehicle.ecus) {
-      const path = this.#paths.find(({ gateway }) => gateway.zonalGatewayId === ecu.zonalGatewayId);
-      if (path === undefined) throw new RangeError(`${ecu.ecuId}: no gateway ${ecu.zonalGatewayId}`);
+      const path = ecu.can === undefined ? gateways.get(ecu.zonalGatewayId) : adapters.get(ecu.can.adapterId);
+      if (path === undefined) {
+        throw new RangeError(
+          `${ecu.ecuId}: no ${
+            ecu.can === undefined ? `gateway ${ecu.zonalGatewayId}` : `adapter ${ecu.can.adapterId}`
+          }`,
+        );
+      }
       this.#places.set(ecu.ecuId, { ecu, path, lane: new EcuLane(ecu.ecuId), kept: undefined });
     }
   }
@@ -72,31 +98,30 @@ export class VehicleBus {
   /**
    * Runs `work` with a client for the ECU, alone at it. The client is closed by the bus, not by `work`.
    *
-   * @throws {UnknownEcuError} {@link EcuBusyError} {@link GatewayUnreachableError} and what `work` throws
+   * @throws {UnknownEcuError} {@link EcuBusyError} {@link PathUnreachableError} and what `work` throws
    */
   async use<T>(ecuId: string, use: BusUse, work: (client: UdsClient) => Promise<T>): Promise<T> {
     const place = this.#place(ecuId);
     const { purpose, exclusive = false, signal } = use;
     const leave = await place.lane.enter({ purpose, exclusive, timeout: this.#turnTimeout, signal });
     try {
-      const connection = await place.path.open(signal);
+      const link = await place.path.open(signal);
       if (exclusive) {
         this.#drop(place);
-        const client = this.#client(place, connection);
+        const own = this.#client(place, link);
         try {
-          return await work(client);
+          return await work(own.client);
         } finally {
-          client.close();
+          end(own);
         }
       }
-      const kept = this.#keep(place, connection);
+      const kept = this.#keep(place, link);
       try {
         return await work(kept.client);
       } finally {
-        // Without a session to hold, the client costs nothing: it has no timer.
-        if (kept.client.session !== Session.default) {
-          kept.timer = setTimeout(() => this.#drop(place), this.#sessionHold);
-        }
+        // Without a session to hold, the ECU is left: others on a shared bus may speak to it.
+        if (kept.client.session === Session.default) this.#drop(place);
+        else kept.timer = setTimeout(() => this.#drop(place), this.#sessionHold);
       }
     } finally {
       leave();
@@ -115,26 +140,35 @@ export class VehicleBus {
     return place;
   }
 
-  #client(place: Place, connection: DoipConnection): UdsClient {
-    return new UdsClient(connection.transport(place.ecu.logicalAddress), {
+  #client(place: Place, link: EcuLink): OpenClient {
+    const open = link.transport(place.ecu);
+    const client = new UdsClient(open.transport, {
       ecu: place.ecu.ecuId,
       latency: this.#latency,
       log: (message) => this.#log.debug(message),
     });
+    return { client, open };
   }
 
-  #keep(place: Place, connection: DoipConnection): KeptClient {
-    if (place.kept !== undefined && place.kept.connection !== connection) this.#drop(place);
-    place.kept ??= { client: this.#client(place, connection), connection, timer: undefined };
+  #keep(place: Place, link: EcuLink): KeptClient {
+    if (place.kept !== undefined && place.kept.link !== link) this.#drop(place);
+    place.kept ??= { ...this.#client(place, link), link, timer: undefined };
     clearTimeout(place.kept.timer);
     return place.kept;
   }
 
   #drop(place: Place): void {
-    clearTimeout(place.kept?.timer);
-    place.kept?.client.close();
+    const { kept } = place;
+    if (kept === undefined) return;
     place.kept = undefined;
+    clearTimeout(kept.timer);
+    end(kept);
   }
+}
+
+function end({ client, open }: OpenClient): void {
+  client.close();
+  open.close();
 }
 
 function positive(value: number, what: string): number {

@@ -5,6 +5,7 @@ import type { Logger } from "../../log.ts";
 import { explain, GatewayUnreachableError } from "../errors.ts";
 import type { ZonalGateway } from "../vehicle.ts";
 import { delay, orAborted } from "../wait.ts";
+import type { EcuLink, EcuPath } from "./path.ts";
 
 /** Options of {@link GatewayPath}. Times in milliseconds. */
 export interface GatewayPathOptions {
@@ -20,13 +21,14 @@ export interface GatewayPathOptions {
 }
 
 /** The way to one zonal gateway. */
-export class GatewayPath {
+export class GatewayPath implements EcuPath {
   readonly gateway: ZonalGateway;
   readonly #options: GatewayPathOptions;
   readonly #log: Logger;
   readonly #ended = new AbortController();
   #connection: DoipConnection | undefined;
-  #connecting: Promise<DoipConnection> | undefined;
+  #link: EcuLink | undefined;
+  #connecting: Promise<EcuLink> | undefined;
   #down: { until: number; error: GatewayUnreachableError } | undefined;
 
   constructor(gateway: ZonalGateway, options: GatewayPathOptions) {
@@ -39,8 +41,8 @@ export class GatewayPath {
    * The connection, opened if there is none. Callers that come together share one try.
    * @throws {GatewayUnreachableError} when no try succeeded, or the last one failed a moment ago
    */
-  open(signal?: AbortSignal): Promise<DoipConnection> {
-    if (this.#connection !== undefined) return Promise.resolve(this.#connection);
+  open(signal?: AbortSignal): Promise<EcuLink> {
+    if (this.#link !== undefined) return Promise.resolve(this.#link);
     if (this.#connecting === undefined) {
       // Ten ECUs behind a dead gateway must not each wait for it.
       if (this.#down !== undefined && Date.now() < this.#down.until) return Promise.reject(this.#down.error);
@@ -51,16 +53,12 @@ export class GatewayPath {
     return orAborted(this.#connecting, signal);
   }
 
-  /** Whether the connection is the one in use. */
-  isCurrent(connection: DoipConnection): boolean {
-    return this.#connection === connection;
-  }
-
   /** Closes the connection and refuses to open another. */
   async close(): Promise<void> {
     this.#ended.abort(new GatewayUnreachableError(`${this.#name}: the gateway stops`));
     const connection = this.#connection;
     this.#connection = undefined;
+    this.#link = undefined;
     await connection?.close();
     // A connection that was on its way closes itself when it sees the end.
     await this.#connecting?.catch(() => {});
@@ -71,7 +69,7 @@ export class GatewayPath {
     return `${zonalGatewayId} at ${hostname}:${port}`;
   }
 
-  async #connect(): Promise<DoipConnection> {
+  async #connect(): Promise<EcuLink> {
     const { connectAttempts, retryDelay, downFor } = this.#options;
     const { signal } = this.#ended;
     let failure: unknown;
@@ -108,7 +106,7 @@ export class GatewayPath {
     };
   }
 
-  #adopt(connection: DoipConnection): DoipConnection {
+  #adopt(connection: DoipConnection): EcuLink {
     const { logicalAddress } = this.gateway;
     if (this.#ended.signal.aborted) {
       void connection.close();
@@ -121,17 +119,23 @@ export class GatewayPath {
         }`,
       );
     }
+    // On a connection of its own nobody else hears the ECUs: a transport needs no end before the connection's.
+    const link: EcuLink = {
+      transport: (ecu) => ({ transport: connection.transport(ecu.logicalAddress), close: () => {} }),
+    };
     this.#connection = connection;
+    this.#link = link;
     this.#down = undefined;
     this.#log.info(`${this.#name}: connected`);
     connection.closed.then((cause) => {
       if (this.#connection !== connection) return;
       this.#connection = undefined;
+      this.#link = undefined;
       this.#log.warn(
         `${this.#name}: connection lost${cause === undefined ? "" : `: ${explain(cause)}`}`,
       );
     });
-    return connection;
+    return link;
   }
 }
 

@@ -101,6 +101,7 @@ export class TestBench implements AsyncDisposable {
       vmgId,
       model: "Test",
       year: 2026,
+      adapters: [],
       gateways: bench.gateways.map(({ zonalGatewayId, hostname, port, logicalAddress }) => ({
         zonalGatewayId,
         hostname,
