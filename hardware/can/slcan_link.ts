@@ -101,6 +101,8 @@ export class SlcanLink {
   #ready = false;
   #closed = false;
   #discarding = false;
+  /** An acknowledgement, or a refusal, was heard while discarding. */
+  #acknowledged = false;
   #filling = false;
   readonly #reading: Promise<void>;
 
@@ -145,13 +147,19 @@ export class SlcanLink {
     this.#fill();
   }
 
-  /** Ends what a former user left on the line, closes the channel, and forgets all that comes within `quiet` ms. */
-  async purge(quiet: number): Promise<void> {
+  /**
+   * Ends what a former user left on the line, closes the channel, and forgets all that comes within `quiet` ms.
+   *
+   * @returns whether something that may be an acknowledgement was among it
+   */
+  async purge(quiet: number): Promise<boolean> {
     this.#discarding = true;
+    this.#acknowledged = false;
     this.#writer.push(ascii("\r\r\rC\r"));
     await this.#pause(quiet);
     this.#lines.reset();
     this.#discarding = false;
+    return this.#acknowledged;
   }
 
   /**
@@ -311,7 +319,10 @@ export class SlcanLink {
   }
 
   #line(bytes: Uint8Array, start: number, end: number): void {
-    if (this.#discarding) return;
+    if (this.#discarding) {
+      this.#acknowledged ||= start === end;
+      return;
+    }
     if (start === end) return this.#acknowledge(false);
     if (SlcanFrameReader.begins(bytes[start])) {
       const fault = this.#frames.read(bytes, start, end);
@@ -370,7 +381,10 @@ export class SlcanLink {
   }
 
   #bell(): void {
-    if (this.#discarding) return;
+    if (this.#discarding) {
+      this.#acknowledged = true;
+      return;
+    }
     this.#options.statistics.refusals++;
     const first = this.#commands.shift();
     if (first === undefined) {
