@@ -123,9 +123,8 @@ function checkPriority(priority = 6): number {
 function free(id: number, extended: boolean, prefix: number | undefined, what: string): Route {
   const max = extended ? maxExtendedId : maxBaseId;
   if (!Number.isInteger(id) || id < 0 || id > max) {
-    throw new RangeError(
-      `${what}: expected 0 to ${hex(max, 3)}, got ${Number.isInteger(id) ? hex(id, 3) : id}`,
-    );
+    const got = Number.isInteger(id) && id >= 0 ? hex(id, 3) : id;
+    throw new RangeError(`${what}: expected 0 to ${hex(max, 3)}, got ${got}`);
   }
   return { id, extended, mask: maxExtendedId, prefix };
 }

@@ -123,9 +123,14 @@ export class IsoTpClient {
     this.#groups.add(group);
     for (const member of this.#members) join(member, group);
     if (responders !== "any") {
-      for (const responder of responders) {
-        const routes = resolveAddress(responder);
-        group.transport.add(this.#member(routes)?.transport ?? this.#open(routes, own));
+      try {
+        for (const responder of responders) {
+          const routes = resolveAddress(responder);
+          group.transport.add(this.#member(routes)?.transport ?? this.#open(routes, own));
+        }
+      } catch (error) {
+        group.transport.close();
+        throw error;
       }
     }
     return group.transport;

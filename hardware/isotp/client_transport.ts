@@ -47,6 +47,7 @@ export class IsoTpTransport implements UdsTransport {
       {
         admit: () => "continue",
         began: () => {},
+        refused: () => this.#settle(),
         released: () => {},
         received: (message) => this.#received(message),
         failed: (error) => this.#failed(error),
@@ -125,16 +126,22 @@ export class IsoTpTransport implements UdsTransport {
     const group = this.#group();
     if (group !== undefined) group.received(received);
     else this.#inbox.push(received);
+    this.#settle();
   }
 
   #failed(error: IsoTpError): void {
-    const group = this.#group();
-    // After N_UNEXP_PDU another message follows: whoever waits goes on waiting. Of a group others may still answer.
-    const told = error.result !== "N_UNEXP_PDU" && group === undefined && this.#inbox.fail(error);
+    // Another message follows at once: whoever waits goes on waiting.
+    const replaced = error.result === "N_UNEXP_PDU";
+    // Of a group others may still answer.
+    const told = !replaced && this.#group() === undefined && this.#inbox.fail(error);
     if (!told) this.#settings.log(error.message);
-    group?.settle();
-    // The message that takes the lost one's place has not begun yet: a reader whose time is up waits for it.
-    if (error.result !== "N_UNEXP_PDU") this.#inbox.settle();
+    if (!replaced) this.#settle();
+  }
+
+  /** Nothing is under way here any more: readers whose time is up have waited for nothing else. */
+  #settle(): void {
+    this.#inbox.settle();
+    for (const group of this.groups) group.settle();
   }
 
   /** Whether a message for the group is under way. */

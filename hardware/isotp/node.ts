@@ -83,12 +83,15 @@ export class IsoTpNode {
     if (frame.remote) return;
     const { data } = frame;
     const id = frame.extended ? frame.id | extendedFlag : frame.id;
+    // Looked up before any is run: who hears this frame is settled when it comes.
+    let heard: readonly Entry[] | undefined;
     for (const [mask, table] of this.#tables) {
       const entries = table.get(id & mask);
-      if (entries === undefined) continue;
-      for (const { route, run } of entries) {
-        if (route.prefix === undefined || (data.length > 0 && data[0] === route.prefix)) run(data, frame.id);
-      }
+      if (entries !== undefined) heard = heard === undefined ? entries : [...heard, ...entries];
+    }
+    if (heard === undefined) return;
+    for (const { route, run } of heard) {
+      if (route.prefix === undefined || (data.length > 0 && data[0] === route.prefix)) run(data, frame.id);
     }
   }
 }

@@ -24,6 +24,8 @@ export interface ReceiverEvents {
   began(length: number): void;
   /** A whole message. Belongs to the caller. */
   received(message: Uint8Array): void;
+  /** A message was refused with OVFLW: it does not begin. */
+  refused(length: number): void;
   /** A message that had begun is lost. After N_UNEXP_PDU the one that took its place follows at once. */
   failed(error: IsoTpError): void;
 }
@@ -207,6 +209,7 @@ export class Receiver {
       `${name}: a message of ${length} bytes is refused (OVFLW); at most ${settings.maxMessageLength} are taken`,
     );
     this.#flowControl(flowStatus.overflow).catch((error: IsoTpError) => settings.log(error.message));
+    this.#events.refused(length);
   }
 
   async #flowControl(status: (typeof flowStatus)[keyof typeof flowStatus]): Promise<void> {

@@ -52,6 +52,7 @@ export class ServerLink {
         admit: (length) => budget.admit(length),
         released: (length) => budget.released(length),
         began: () => {},
+        refused: () => {},
         received: (message) => this.request(message, "physical"),
         failed: (error) => settings.log(error.message),
       },
