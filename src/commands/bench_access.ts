@@ -50,31 +50,56 @@ export function findEcu(bench: BenchConfig, ecuId: string, vin?: string): BenchE
   throw new UsageError(`no ECU ${ecuId} on the bench${vin ? ` in vehicle ${vin}` : ""}; there are ${names}`);
 }
 
-/** Opens the path to an ECU for the time of a function. */
+/** A way to an ECU that is open. */
+interface OpenEcu {
+  client: UdsClient;
+  close(): Promise<void>;
+}
+
+/**
+ * Opens the path to an ECU for the time of a function.
+ * @param run is given a client, and a function that gives another one over a new path when this one was lost
+ */
 export async function withEcu<T>(
   bench: BenchConfig,
   ecu: BenchEcu,
   signal: AbortSignal,
-  run: (client: UdsClient) => Promise<T>,
+  run: (client: UdsClient, reconnect: () => Promise<UdsClient>) => Promise<T>,
 ): Promise<T> {
+  let open: OpenEcu | undefined = await openEcu(bench, ecu, signal);
+  const close = async () => {
+    const before = open;
+    open = undefined;
+    before?.client.close();
+    await before?.close();
+  };
+  try {
+    return await run(open.client, async () => {
+      await close();
+      return (open = await openEcu(bench, ecu, signal)).client;
+    });
+  } finally {
+    await close();
+  }
+}
+
+async function openEcu(bench: BenchConfig, ecu: BenchEcu, signal: AbortSignal): Promise<OpenEcu> {
   if (ecu.can === undefined) {
-    await using connection = await connect(ecu.gateway, bench.tester_address, signal);
-    using client = new UdsClient(connection.transport(ecu.logicalAddress), { ecu: ecu.ecuId });
-    return await run(client);
+    const connection = await connect(ecu.gateway, bench.tester_address, signal);
+    const client = new UdsClient(connection.transport(ecu.logicalAddress), { ecu: ecu.ecuId });
+    return { client, close: () => connection.close() };
   }
   const { adapter, onCan } = ecu.can;
-  return await withAdapter(adapter, signal, async (bus) => {
-    const isotp = new IsoTpClient(bus);
-    try {
-      using client = new UdsClient(isotp.transport(onCan.address, onCan.isotp), {
-        ecu: ecu.ecuId,
-        latency: canLatency,
-      });
-      return await run(client);
-    } finally {
+  const bus = await openAdapter(adapter, signal);
+  const isotp = new IsoTpClient(bus);
+  const transport = isotp.transport(onCan.address, onCan.isotp);
+  return {
+    client: new UdsClient(transport, { ecu: ecu.ecuId, latency: canLatency }),
+    close: async () => {
       isotp.close();
-    }
-  });
+      await bus.close();
+    },
+  };
 }
 
 /** Added to P2 over CAN, ms: a serial line with what waits in the adapter is on the way there and back. */
@@ -86,9 +111,17 @@ export async function withAdapter<T>(
   signal: AbortSignal,
   run: (bus: SlcanBus) => Promise<T>,
 ): Promise<T> {
-  let bus: SlcanBus;
+  const bus = await openAdapter(adapter, signal);
   try {
-    bus = await SlcanBus.open(adapter.openLine, { ...adapter.settings, name: adapter.adapterId, signal });
+    return await run(bus);
+  } finally {
+    await bus.close();
+  }
+}
+
+async function openAdapter(adapter: CanAdapter, signal: AbortSignal): Promise<SlcanBus> {
+  try {
+    return await SlcanBus.open(adapter.openLine, { ...adapter.settings, name: adapter.adapterId, signal });
   } catch (cause) {
     if (!(cause instanceof PortBusyError)) throw cause;
     throw new CommandFailed(
@@ -96,11 +129,6 @@ export async function withAdapter<T>(
         "go through the server with diag … --via-server, or stop serve",
       { cause },
     );
-  }
-  try {
-    return await run(bus);
-  } finally {
-    await bus.close();
   }
 }
 

@@ -1,11 +1,10 @@
 // From bench.yaml to what the simulation and the gateway are started with.
 
-import type { FlashPlan } from "../../hardware/flash/plan.ts";
 import type { SimulatedBenchOptions, SimulatedEcuOptions } from "../../hardware/sim/options.ts";
-import type { SeedKeyOptions } from "../../hardware/uds/seed_key.ts";
 import type { BenchConfig, BenchEcuType, BenchVehicle } from "../config/schema.ts";
 import type { VehicleDescription } from "../vmg/vehicle.ts";
 import { canAdapterOf, ecuOnCan, placeAdapters, simulatedAdapter, simulatedCan } from "./can_description.ts";
+import { flashPlanOf, seedKeyOf } from "./flash_plan.ts";
 import { addressesOf } from "./network.ts";
 
 type BenchEcu = BenchVehicle["gateways"][number]["ecus"][number];
@@ -94,11 +93,6 @@ export function vehicleOf(bench: BenchConfig, vin: string): VehicleDescription {
   };
 }
 
-/** How ECUs of a type are flashed. */
-export function flashPlanOf(type: BenchEcuType): FlashPlan {
-  return { securityLevel: type.security.level, seedKey: seedKeyOf(type) };
-}
-
 function simulatedEcu(ecu: BenchEcu, type: BenchEcuType): SimulatedEcuOptions {
   return {
     ecuId: ecu.ecu_id,
@@ -121,13 +115,8 @@ function simulatedEcu(ecu: BenchEcu, type: BenchEcuType): SimulatedEcuOptions {
     })),
     securityAccess: { level: type.security.level, seedKey: seedKeyOf(type) },
     maxBlockLength: type.max_block_length,
+    resumeDid: type.flash?.resume?.did,
     bootTime: type.boot_ms,
     dtcs: ecu.dtcs,
   };
-}
-
-function seedKeyOf({ security }: BenchEcuType): SeedKeyOptions {
-  return security.algorithm === "xor"
-    ? { algorithm: "xor", constant: security.secret }
-    : { algorithm: "hmac-sha256", key: security.secret };
 }

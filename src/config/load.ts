@@ -1,6 +1,7 @@
 // Puts the configuration together: defaults, files, environment, command line, in that order, the later one wins.
 // A setting that does not fit is an error that names where it stands, its value and what was expected.
 
+import { dirname, resolve } from "node:path";
 import { isMap, isPair, isScalar, isSeq, LineCounter, type Node, parse, parseDocument } from "yaml";
 import type { z } from "zod";
 import { type Config, config as configSchema } from "./schema.ts";
@@ -59,10 +60,31 @@ export async function loadConfig(options: LoadOptions = {}): Promise<Config> {
   for (const assignment of options.set ?? []) applySet(tree, assignment, origins);
 
   const parsed = configSchema.safeParse(tree);
-  if (parsed.success) return parsed.data;
+  if (parsed.success) {
+    await placeModules(parsed.data, options.benchFile, origins);
+    return parsed.data;
+  }
   throw new ConfigError(
     parsed.error.issues.flatMap((issue) => describe(issue, tree, origins)).join("\n"),
   );
+}
+
+/** Seed-key modules stand beside the bench file that names them: their paths become whole ones, their files must be there. */
+async function placeModules(config: Config, benchFile: string | undefined, origins: Origins): Promise<void> {
+  const folder = benchFile === undefined ? "." : dirname(benchFile);
+  for (const [name, { security }] of Object.entries(config.bench.ecu_types)) {
+    if (security.module === undefined) continue;
+    const given = security.module;
+    security.module = resolve(folder, given);
+    const isFile = await Deno.stat(security.module).then((it) => it.isFile, () => false);
+    if (isFile) continue;
+    const path = ["bench", "ecu_types", name, "security", "module"];
+    throw new ConfigError(
+      `${originOf(path, origins) ?? "settings"}: ${pathText(path)}: must be a file that is there, got ${
+        show(given)
+      }, which is ${security.module}`,
+    );
+  }
 }
 
 async function readSettingsFile(path: string): Promise<string> {

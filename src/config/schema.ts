@@ -4,6 +4,7 @@ import { z } from "zod";
 import * as id from "../contract/identifiers.ts";
 import { logLevels } from "../log.ts";
 import { adapter, checkCan, ecuCan } from "./can.ts";
+import { ecuType } from "./ecu_type.ts";
 
 const port = z.int().min(0).max(65_535);
 const seconds = z.number().positive().max(31_536_000);
@@ -71,37 +72,6 @@ export const server = z.strictObject({
 
 /** A number that YAML gives as 0x0E01 or 3585. */
 const address16 = z.int().min(0).max(0xffff);
-const address32 = z.int().min(0).max(0xffff_ffff);
-
-const memoryRegion = z.strictObject({
-  name: z.string().min(1).max(32),
-  start: address32,
-  size: z.int().min(1).max(0x1_0000_0000),
-  sector_size: z.int().min(256).max(1_048_576),
-  /** Milliseconds that erasing one sector takes. */
-  erase_ms: z.number().min(0).max(10_000),
-  /** Milliseconds that programming 1,024 bytes takes. */
-  program_ms: z.number().min(0).max(10_000),
-});
-
-const hexSecret = z.string().regex(/^(?:[0-9A-Fa-f]{2})+$/, "must be hexadecimal digits, two a byte");
-
-const ecuType = z.strictObject({
-  supplier: id.label,
-  /** 2: the new image is written beside the running one; 1: in its place. */
-  banks: z.union([z.literal(1), z.literal(2)], "must be 1 or 2"),
-  memory: z.array(memoryRegion).min(1).max(16),
-  /** Longest request that the ECU takes in a download, service id and block counter included. */
-  max_block_length: z.int().min(18).max(0xf_ffff),
-  /** Milliseconds from reset to the first answer. */
-  boot_ms: z.number().min(0).max(60_000),
-  security: z.strictObject({
-    /** Odd: the sub-function that asks for the seed. */
-    level: z.int().min(1).max(0x7d).refine((value) => value % 2 === 1, "must be odd"),
-    algorithm: z.enum(["hmac-sha256", "xor"]),
-    secret: hexSecret,
-  }),
-});
 
 const ecu = z.strictObject({
   ecu_id: id.ecuId,
@@ -259,4 +229,4 @@ export type Config = z.infer<typeof config>;
 export type { BenchAdapter, EcuCan } from "./can.ts";
 export type BenchConfig = z.infer<typeof bench>;
 export type BenchVehicle = BenchConfig["vehicles"][number];
-export type BenchEcuType = z.infer<typeof ecuType>;
+export type { BenchEcuType } from "./ecu_type.ts";

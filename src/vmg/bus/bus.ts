@@ -55,7 +55,10 @@ export class VehicleBus {
       connectTimeout: positive(settings.connectTimeout ?? 2_000, "connectTimeout"),
       connectAttempts: positive(settings.connectAttempts ?? 3, "connectAttempts"),
       retryDelay: positive(settings.retryDelay ?? 250, "retryDelay"),
-      downFor: positive(settings.downFor ?? 2_000, "downFor"),
+      reconnect: {
+        from: positive(settings.gatewayRetryDelay ?? 1_000, "gatewayRetryDelay"),
+        to: positive(settings.maxGatewayRetryDelay ?? 30_000, "maxGatewayRetryDelay"),
+      },
       log,
     };
     this.#log = log;
@@ -63,7 +66,7 @@ export class VehicleBus {
     this.#sessionHold = positive(settings.sessionHold ?? 10_000, "sessionHold");
     this.#turnTimeout = positive(settings.turnTimeout ?? 30_000, "turnTimeout");
     const adapterOptions = {
-      downFor: options.downFor,
+      downFor: positive(settings.downFor ?? 2_000, "downFor"),
       reconnect: {
         from: positive(settings.adapterRetryDelay ?? 1_000, "adapterRetryDelay"),
         to: positive(settings.maxAdapterRetryDelay ?? 30_000, "maxAdapterRetryDelay"),
@@ -96,11 +99,16 @@ export class VehicleBus {
   }
 
   /**
-   * Runs `work` with a client for the ECU, alone at it. The client is closed by the bus, not by `work`.
+   * Runs `work` with a client for the ECU, alone at it. The client is closed by the bus, not by `work`. An exclusive use
+   * whose connection was lost gets another client by the function that it is given.
    *
    * @throws {UnknownEcuError} {@link EcuBusyError} {@link PathUnreachableError} and what `work` throws
    */
-  async use<T>(ecuId: string, use: BusUse, work: (client: UdsClient) => Promise<T>): Promise<T> {
+  async use<T>(
+    ecuId: string,
+    use: BusUse,
+    work: (client: UdsClient, reconnect: () => Promise<UdsClient>) => Promise<T>,
+  ): Promise<T> {
     const place = this.#place(ecuId);
     const { purpose, exclusive = false, signal } = use;
     const leave = await place.lane.enter({ purpose, exclusive, timeout: this.#turnTimeout, signal });
@@ -108,16 +116,23 @@ export class VehicleBus {
       const link = await place.path.open(signal);
       if (exclusive) {
         this.#drop(place);
-        const own = this.#client(place, link);
+        let own = this.#client(place, link);
         try {
-          return await work(own.client);
+          return await work(own.client, async () => {
+            end(own);
+            own = this.#client(place, await place.path.open(signal));
+            return own.client;
+          });
         } finally {
           end(own);
         }
       }
       const kept = this.#keep(place, link);
       try {
-        return await work(kept.client);
+        return await work(
+          kept.client,
+          () => Promise.reject(new RangeError(`${ecuId}: expected an exclusive use, got a shared one`)),
+        );
       } finally {
         // Without a session to hold, the ECU is left: others on a shared bus may speak to it.
         if (kept.client.session === Session.default) this.#drop(place);

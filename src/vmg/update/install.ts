@@ -101,11 +101,12 @@ class Installer {
       const { version } = await bus.use(
         ecu.ecuId,
         { purpose: `update ${update.updateId}`, exclusive: true, signal },
-        (client) =>
+        (client, reconnect) =>
           flashEcu(client, image, {
             plan: ecu.flashPlan,
             version: entry.version,
             fingerprint,
+            reconnect,
             signal,
             onProgress: (at, done, total) => {
               step = at;
