@@ -61,8 +61,12 @@ export interface BusSettings {
   connectAttempts?: number;
   /** Wait before the second try; it doubles. @default 250 */
   retryDelay?: number;
-  /** How long a failed zonal gateway or adapter is answered for without another try. @default 2000 */
+  /** How long an adapter that does not open is answered for without another try. @default 2000 */
   downFor?: number;
+  /** First wait between the tries in the background that follow; it doubles. @default 1000 */
+  gatewayRetryDelay?: number;
+  /** Largest such wait. @default 30000 */
+  maxGatewayRetryDelay?: number;
   /** First wait before an adapter that was unplugged is looked for; it doubles. @default 1000 */
   adapterRetryDelay?: number;
   /** Largest such wait. @default 30000 */

@@ -1,20 +1,39 @@
 // The vehicle as the bench describes it: who it is, which zonal gateways it has and which ECUs stand behind them.
 
+import type { ByteStream } from "../../hardware/byte_stream.ts";
 import type { OpenLine, SlcanBusOptions } from "../../hardware/can/slcan_bus.ts";
 import type { FlashPlan } from "../../hardware/flash/plan.ts";
 import { type IsoTpAddress, resolveAddress } from "../../hardware/isotp/address.ts";
 import type { IsoTpOptions } from "../../hardware/isotp/settings.ts";
+import type { CanTap, NetworkTap } from "../../hardware/trace/tap.ts";
 import { adapterId, ecuId, ecuType, vin, vmgId, zonalGatewayId } from "../contract/identifiers.ts";
 
-/** One zonal gateway: a DoIP entity. */
-export interface ZonalGateway {
+interface AnyGateway {
   readonly zonalGatewayId: string;
-  readonly hostname: string;
-  /** TCP port, 1 … 65535. */
-  readonly port: number;
   /** The gateway's own logical address, 0x0001 … 0xFFFF. */
   readonly logicalAddress: number;
+  /** Opens a stream to it that is more than TCP: TLS. @default plain TCP */
+  readonly openStream?: (hostname: string, signal: AbortSignal) => Promise<ByteStream>;
+  /** Records plain TCP connections to it. @default nothing is recorded */
+  readonly tap?: NetworkTap;
 }
+
+/** One zonal gateway, a DoIP entity: at an address, or wherever it is found. */
+export type ZonalGateway =
+  & AnyGateway
+  & (
+    | {
+      readonly hostname: string;
+      /** TCP port, 1 … 65535. */
+      readonly port: number;
+    }
+    | {
+      readonly hostname: undefined;
+      readonly port?: undefined;
+      /** Looks for it. */
+      readonly locate: (signal: AbortSignal) => Promise<{ hostname: string; port: number }>;
+    }
+  );
 
 /** One SLCAN adapter: the way to a CAN bus. */
 export interface CanAdapter {
@@ -23,6 +42,8 @@ export interface CanAdapter {
   readonly where: string;
   /** Opens the serial line to it, each time anew. */
   readonly openLine: OpenLine;
+  /** Records what crosses its bus. @default nothing is recorded */
+  readonly tap?: CanTap;
   /** How it is set up. */
   readonly settings: Pick<SlcanBusOptions, "bitRate" | "dataBitRate" | "acknowledgement" | "s7BitRate">;
 }
@@ -73,7 +94,7 @@ export function checkVehicle(vehicle: VehicleDescription): void {
     fits(zonalGatewayId, gateway.zonalGatewayId, "zonalGatewayId");
     if (gateways.has(gateway.zonalGatewayId)) throw new RangeError(`${where} is described twice`);
     gateways.add(gateway.zonalGatewayId);
-    within(gateway.port, 1, 65_535, `${where}: port`);
+    if (gateway.hostname !== undefined) within(gateway.port, 1, 65_535, `${where}: port`);
     within(gateway.logicalAddress, 1, 0xffff, `${where}: logicalAddress`);
   }
   const adapters = new Set<string>();

@@ -44,24 +44,29 @@ export interface BackoffOptions {
   initial: number;
   /** Largest upper bound. */
   max: number;
+  /** Share of each wait that is random, more than 0 and at most 1; the rest is always waited. @default 1 */
+  jitter?: number;
   /** Gives a number from 0 up to but not including 1. @default Math.random */
   random?: () => number;
 }
 
 /**
- * Exponential back-off with full jitter: each wait is random between nothing and a bound that doubles up to a limit,
- * so that many vehicles that lost the server at one moment do not come back at one moment.
+ * Exponential back-off with jitter: each wait is random between nothing, or what `jitter` leaves, and a bound that doubles
+ * up to a limit, so that many vehicles that lost the server at one moment do not come back at one moment.
  */
 export class Backoff {
   readonly #initial: number;
   readonly #max: number;
+  readonly #jitter: number;
   readonly #random: () => number;
   #bound: number;
 
   constructor(options: BackoffOptions) {
-    const { initial, max } = options;
+    const { initial, max, jitter = 1 } = options;
     if (!(initial > 0)) throw new RangeError(`initial: expected more than 0 ms, got ${initial}`);
     if (!(max >= initial)) throw new RangeError(`max: expected at least ${initial} ms, got ${max}`);
+    if (!(jitter > 0 && jitter <= 1)) throw new RangeError(`jitter: expected 0 to 1, got ${jitter}`);
+    this.#jitter = jitter;
     this.#initial = initial;
     this.#max = max;
     this.#random = options.random ?? Math.random;
@@ -70,7 +75,7 @@ export class Backoff {
 
   /** The next wait in whole milliseconds. */
   next(): number {
-    const wait = Math.round(this.#random() * this.#bound);
+    const wait = Math.round((1 - this.#jitter + this.#random() * this.#jitter) * this.#bound);
     this.#bound = Math.min(this.#bound * 2, this.#max);
     return wait;
   }

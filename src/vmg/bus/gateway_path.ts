@@ -1,112 +1,159 @@
-// The one DoIP connection to a zonal gateway: opened when it is needed, kept, opened anew after it was lost.
+// The one DoIP connection to a zonal gateway: opened when it is first needed, kept, and opened anew after it was lost.
+// While the gateway is away, requests fail at once with the reason, and tries go on in the background until it is back.
 
-import { DoipConnection, type DoipConnectOptions } from "../../../hardware/doip/client.ts";
+import { DoipConnection } from "../../../hardware/doip/client.ts";
+import { checkMilliseconds, type Clock, sleep, systemClock } from "../../../hardware/clock.ts";
 import type { Logger } from "../../log.ts";
 import { explain, GatewayUnreachableError } from "../errors.ts";
 import type { ZonalGateway } from "../vehicle.ts";
-import { delay, orAborted } from "../wait.ts";
+import { Backoff, orAborted } from "../wait.ts";
 import type { EcuLink, EcuPath } from "./path.ts";
 
 /** Options of {@link GatewayPath}. Times in milliseconds. */
 export interface GatewayPathOptions {
   sourceAddress: number;
   connectTimeout: number;
-  /** Tries before a request fails. */
+  /** Tries before requests fail. */
   connectAttempts: number;
-  /** Wait before the second try; it doubles. */
+  /** Wait before the second of them; it doubles. */
   retryDelay: number;
-  /** How long a failure is answered for without another try. */
-  downFor: number;
+  /**
+   * Waits between the tries that follow: from `from`, doubled each time up to `to`. Each is random between half of that
+   * and all of it, so that gateways that were lost together are not looked for together.
+   */
+  reconnect: { from: number; to: number };
   log: Logger;
+  /** @default the machine's time */
+  clock?: Clock;
+  /** 0 ≤ x < 1, for the waits. @default {Math.random} */
+  random?: () => number;
 }
+
+/** The random share of a wait. */
+const jitter = 0.5;
 
 /** The way to one zonal gateway. */
 export class GatewayPath implements EcuPath {
   readonly gateway: ZonalGateway;
   readonly #options: GatewayPathOptions;
   readonly #log: Logger;
+  readonly #clock: Clock;
+  readonly #backoff: Backoff;
   readonly #ended = new AbortController();
   #connection: DoipConnection | undefined;
   #link: EcuLink | undefined;
-  #connecting: Promise<EcuLink> | undefined;
-  #down: { until: number; error: GatewayUnreachableError } | undefined;
+  /** Tries until there is a link. */
+  #connecting: Promise<void> | undefined;
+  /** What those wait for who asked before it was known whether the gateway can be reached. */
+  #asked: PromiseWithResolvers<EcuLink> | undefined;
+  /** Why the gateway cannot be reached at the moment. */
+  #failure: GatewayUnreachableError | undefined;
 
   constructor(gateway: ZonalGateway, options: GatewayPathOptions) {
+    const { reconnect, log, clock = systemClock, random } = options;
+    checkMilliseconds(reconnect.from, "reconnect.from");
+    checkMilliseconds(reconnect.to, "reconnect.to");
     this.gateway = gateway;
     this.#options = options;
-    this.#log = options.log;
+    this.#log = log;
+    this.#clock = clock;
+    this.#backoff = new Backoff({ initial: reconnect.from, max: reconnect.to, jitter, random });
   }
 
   /**
-   * The connection, opened if there is none. Callers that come together share one try.
-   * @throws {GatewayUnreachableError} when no try succeeded, or the last one failed a moment ago
+   * The connection, opened if there is none. Callers that come together share the tries.
+   * @throws {GatewayUnreachableError} at once while the gateway is known to be away, else when no try succeeded
    */
   open(signal?: AbortSignal): Promise<EcuLink> {
     if (this.#link !== undefined) return Promise.resolve(this.#link);
-    if (this.#connecting === undefined) {
-      // Ten ECUs behind a dead gateway must not each wait for it.
-      if (this.#down !== undefined && Date.now() < this.#down.until) return Promise.reject(this.#down.error);
-      this.#connecting = this.#connect().finally(() => this.#connecting = undefined);
+    if (this.#ended.signal.aborted) return Promise.reject(this.#ended.signal.reason);
+    // Ten ECUs behind a dead gateway must not each wait for it.
+    if (this.#failure !== undefined) return Promise.reject(this.#failure);
+    this.#begin();
+    if (this.#asked === undefined) {
+      this.#asked = Promise.withResolvers();
       // Whoever asked may have gone by the time it fails.
-      this.#connecting.catch(() => {});
+      this.#asked.promise.catch(() => {});
     }
-    return orAborted(this.#connecting, signal);
+    return orAborted(this.#asked.promise, signal);
   }
 
   /** Closes the connection and refuses to open another. */
   async close(): Promise<void> {
-    this.#ended.abort(new GatewayUnreachableError(`${this.#name}: the gateway stops`));
+    const reason = new GatewayUnreachableError(`${this.#name}: the gateway stops`);
+    this.#ended.abort(reason);
+    this.#asked?.reject(reason);
     const connection = this.#connection;
     this.#connection = undefined;
     this.#link = undefined;
     await connection?.close();
     // A connection that was on its way closes itself when it sees the end.
-    await this.#connecting?.catch(() => {});
+    await this.#connecting;
   }
 
   get #name(): string {
     const { zonalGatewayId, hostname, port } = this.gateway;
-    return `${zonalGatewayId} at ${hostname}:${port}`;
+    return hostname === undefined ? zonalGatewayId : `${zonalGatewayId} at ${hostname}:${port}`;
   }
 
-  async #connect(): Promise<EcuLink> {
-    const { connectAttempts, retryDelay, downFor } = this.#options;
+  #begin(): void {
+    if (this.#connecting !== undefined || this.#ended.signal.aborted) return;
+    this.#connecting = this.#connect().catch((error: unknown) => {
+      if (!this.#ended.signal.aborted) throw error;
+    }).finally(() => this.#connecting = undefined);
+  }
+
+  /** Tries until there is a connection, or the end. */
+  async #connect(): Promise<void> {
+    const { connectAttempts, retryDelay } = this.#options;
     const { signal } = this.#ended;
-    let failure: unknown;
-    for (let attempt = 0; attempt < connectAttempts; attempt++) {
-      signal.throwIfAborted();
-      if (attempt > 0) await delay(retryDelay * 2 ** (attempt - 1), signal);
+    this.#backoff.reset();
+    for (let attempt = 1;; attempt++) {
       try {
-        return this.#adopt(await DoipConnection.connect(this.#connectOptions()));
+        return this.#adopt(await this.#dial(signal));
       } catch (error) {
         signal.throwIfAborted();
-        failure = error;
-        this.#log.debug(`${this.#name}: try ${attempt + 1} of ${connectAttempts} failed`, { error });
+        this.#log.debug(`${this.#name}: try ${attempt} failed`, { error });
+        if (attempt >= connectAttempts) this.#unreachable(attempt, error);
       }
+      await sleep(
+        this.#clock,
+        attempt < connectAttempts ? retryDelay * 2 ** (attempt - 1) : this.#backoff.next(),
+        signal,
+      );
     }
-    const error = new GatewayUnreachableError(
-      `${this.#name} is unreachable after ${connectAttempts} tries: ${explain(failure)}`,
-      { cause: failure },
-    );
-    this.#down = { until: Date.now() + downFor, error };
-    this.#log.warn(error.message);
-    throw error;
   }
 
-  #connectOptions(): DoipConnectOptions {
+  #unreachable(tries: number, cause: unknown): void {
+    const known = this.#failure !== undefined;
+    this.#failure = new GatewayUnreachableError(
+      `${this.#name} is unreachable after ${tries} tries: ${explain(cause)}`,
+      { cause },
+    );
+    if (!known) this.#log.warn(`${this.#failure.message}; it is tried again until it is back`);
+    this.#asked?.reject(this.#failure);
+    this.#asked = undefined;
+  }
+
+  async #dial(signal: AbortSignal): Promise<DoipConnection> {
     const { sourceAddress, connectTimeout } = this.#options;
-    const { hostname, port } = this.gateway;
-    return {
+    const { gateway } = this;
+    const { hostname, port } = gateway.hostname === undefined
+      ? await gateway.locate(signal)
+      : { hostname: gateway.hostname, port: gateway.port };
+    const { openStream, tap } = gateway;
+    return await DoipConnection.connect({
       hostname,
       port,
       sourceAddress,
       connectTimeout,
-      signal: this.#ended.signal,
+      signal,
+      ...openStream === undefined ? { tap } : { open: (signal) => openStream(hostname, signal) },
       warn: (message) => this.#log.warn(message),
-    };
+    });
   }
 
-  #adopt(connection: DoipConnection): EcuLink {
+  #adopt(connection: DoipConnection): void {
     const { logicalAddress } = this.gateway;
     if (this.#ended.signal.aborted) {
       void connection.close();
@@ -125,7 +172,9 @@ export class GatewayPath implements EcuPath {
     };
     this.#connection = connection;
     this.#link = link;
-    this.#down = undefined;
+    this.#failure = undefined;
+    this.#asked?.resolve(link);
+    this.#asked = undefined;
     this.#log.info(`${this.#name}: connected`);
     connection.closed.then((cause) => {
       if (this.#connection !== connection) return;
@@ -134,8 +183,8 @@ export class GatewayPath implements EcuPath {
       this.#log.warn(
         `${this.#name}: connection lost${cause === undefined ? "" : `: ${explain(cause)}`}`,
       );
+      this.#begin();
     });
-    return link;
   }
 }
 

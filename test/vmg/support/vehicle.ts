@@ -177,7 +177,15 @@ export class TestBench implements AsyncDisposable {
       ...this.#options.vmg,
       ...differs,
       link: { reconnectDelay: 20, maxReconnectDelay: 100, ...this.#options.vmg?.link, ...differs.link },
-      bus: { connectAttempts: 2, retryDelay: 20, downFor: 200, latency: 300, ...differs.bus },
+      bus: {
+        connectAttempts: 2,
+        retryDelay: 20,
+        downFor: 200,
+        gatewayRetryDelay: 50,
+        maxGatewayRetryDelay: 200,
+        latency: 300,
+        ...differs.bus,
+      },
       update: { retryDelay: 20, maxRetryDelay: 50, reportInterval: 20, ...differs.update },
     };
   }
