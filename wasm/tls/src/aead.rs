@@ -11,8 +11,8 @@ use rustls::crypto::cipher::{
 };
 use rustls::crypto::tls13::HkdfUsingHmac;
 use rustls::{
-    AlertDescription, CipherSuite, ConnectionTrafficSecrets, ContentType, Error, ProtocolVersion, SupportedCipherSuite,
-    Tls13CipherSuite,
+    AlertDescription, CipherSuite, ConnectionTrafficSecrets, ContentType, Error, InvalidMessage, ProtocolVersion,
+    SupportedCipherSuite, Tls13CipherSuite,
 };
 
 use crate::digest::{HmacSha256, HmacSha384, Sha256, Sha384};
@@ -95,6 +95,7 @@ macro_rules! record_protection {
                 mut message: InboundOpaqueMessage<'a>,
                 sequence: u64,
             ) -> Result<InboundPlainMessage<'a>, Error> {
+                check_outer(&message)?;
                 let payload = &mut message.payload;
                 let aad = make_tls13_aad(payload.len());
                 let Some(length) = payload.len().checked_sub(TAG) else {
@@ -107,6 +108,7 @@ macro_rules! record_protection {
                     .decrypt_inout_detached(&nonce, &aad, sealed.into(), &tag.into())
                     .map_err(|_| Error::DecryptError)?;
                 payload.truncate(length);
+                check_inner(payload)?;
                 message.into_tls13_unpadded_message()
             }
         }
@@ -117,24 +119,58 @@ record_protection!(Aes128, Aes128Encrypter, Aes128Decrypter, Aes128Gcm, 16, Aes1
 record_protection!(Aes256, Aes256Encrypter, Aes256Decrypter, Aes256Gcm, 32, Aes256Gcm);
 record_protection!(ChaCha, ChaChaEncrypter, ChaChaDecrypter, ChaCha20Poly1305, 32, Chacha20Poly1305);
 
-/// An alert that goes out encrypted cannot be read off the wire: this is where its description is seen, and where
-/// rustls's decode_error becomes record_overflow when that is what it is about.
+/// Longest content of a record, with the octet of its type (RFC 8446 section 5.4).
+const MOST_INNER: usize = (1 << 14) + 1;
+
+/// Why a record is refused, with the alert that RFC 8446 asks for: rustls would say bad_record_mac or decode_error.
+fn refused(alert: AlertDescription, error: Error) -> Error {
+    notes::set_alert_instead(Some(alert));
+    error
+}
+
+/// RFC 8446 section 5: once there are keys, a record that is not protected is unexpected.
+fn check_outer(message: &InboundOpaqueMessage<'_>) -> Result<(), Error> {
+    if message.typ == ContentType::ApplicationData {
+        return Ok(());
+    }
+    Err(refused(AlertDescription::UnexpectedMessage, InvalidMessage::InvalidContentType.into()))
+}
+
+/// RFC 8446 section 5.4: the length, a content type that there is, and no empty handshake message or alert.
+fn check_inner(inner: &[u8]) -> Result<(), Error> {
+    if inner.len() > MOST_INNER {
+        return Err(refused(AlertDescription::RecordOverflow, Error::PeerSentOversizedRecord));
+    }
+    let error: Error = match inner.iter().rposition(|byte| *byte != 0) {
+        None => InvalidMessage::InvalidContentType.into(),
+        Some(end) => match ContentType::from(inner[end]) {
+            ContentType::ApplicationData => return Ok(()),
+            ContentType::Handshake | ContentType::Alert if end > 0 => return Ok(()),
+            ContentType::Handshake | ContentType::Alert => InvalidMessage::InvalidEmptyPayload.into(),
+            _ => InvalidMessage::InvalidContentType.into(),
+        },
+    };
+    Err(refused(AlertDescription::UnexpectedMessage, error))
+}
+
+/// An alert that goes out encrypted cannot be read off the wire: this is where its description is seen, and where the one
+/// that is meant takes the place of rustls's.
 fn alert(message: &OutboundPlainMessage<'_>) -> Option<[u8; 2]> {
     if message.typ != ContentType::Alert {
         return None;
     }
     // RFC 8446 section 6: level, description.
     let mut alert: [u8; 2] = message.payload.to_vec().try_into().ok()?;
-    alert[1] = overflow_instead(alert[1]);
+    alert[1] = alert_meant(alert[1]);
     notes::alert_sent(alert[1]);
     Some(alert)
 }
 
 /// The description that is meant, for one that rustls sends.
-pub fn overflow_instead(description: u8) -> u8 {
-    match AlertDescription::from(description) {
-        AlertDescription::DecodeError if notes::overflow() => AlertDescription::RecordOverflow.into(),
-        _ => description,
+pub fn alert_meant(description: u8) -> u8 {
+    match (AlertDescription::from(description), notes::alert_instead()) {
+        (AlertDescription::CloseNotify, _) | (_, None) => description,
+        (_, Some(meant)) => meant.into(),
     }
 }
 

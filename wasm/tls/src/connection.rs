@@ -10,10 +10,10 @@ use rustls::unbuffered::{
 };
 use rustls::{AlertDescription, CommonState, HandshakeKind};
 
-use crate::aead::overflow_instead;
+use crate::aead::alert_meant;
 use crate::config::{Client, NothingInCommon, Server};
 use crate::failure::{Failure, Kind};
-use crate::framing::Framing;
+use crate::framing::{Flaw, Framing};
 use crate::hello::{self, ClientHello, Peek};
 use crate::key_log::{self, Log};
 use crate::notes;
@@ -119,7 +119,7 @@ pub struct Connection {
     framing: Framing,
     /// How much of the input the framing has followed.
     followed: usize,
-    overflow: bool,
+    flaw: Option<Flaw>,
     session_end: Option<u64>,
     offered: Option<ClientHello>,
     peer_scheme: u16,
@@ -164,7 +164,7 @@ impl Connection {
             close_sent: false,
             framing: Framing::default(),
             followed: 0,
-            overflow: false,
+            flaw: None,
             session_end: None,
             offered: None,
             peer_scheme: 0,
@@ -212,14 +212,14 @@ impl Connection {
         self.followed = self.inbound.len();
     }
 
-    /// Looks for a record that is too long. rustls gets its header with the greatest length there is, which it refuses as
-    /// soon as it comes to it, and nothing of what follows.
+    /// Looks for a record that is too long, or of an unknown type. rustls gets its header with the greatest length there is,
+    /// which it refuses as soon as it comes to it, and nothing of what follows.
     fn follow(&mut self) {
-        if self.overflow {
+        if self.flaw.is_some() {
             self.inbound.truncate(self.followed);
         } else if let Some(arrived) = self.inbound.unread().get(self.followed..) {
-            if let Some(end) = self.framing.follow(arrived) {
-                self.overflow = true;
+            if let Some((end, flaw)) = self.framing.follow(arrived) {
+                self.flaw = Some(flaw);
                 self.inbound.truncate(self.followed + end);
                 if let Some(length) = self.inbound.unread_mut().last_chunk_mut::<2>() {
                     *length = [0xff; 2];
@@ -229,10 +229,10 @@ impl Connection {
     }
 
     fn work(&mut self) {
-        notes::set_overflow(self.overflow);
+        notes::set_alert_instead(self.flaw.map(Flaw::alert));
         notes::set_session_end(self.session_end);
         if let Engine::Undecided(server, needed) = &self.engine {
-            if self.inbound.len() < *needed && !self.overflow {
+            if self.inbound.len() < *needed && self.flaw.is_none() {
                 return;
             }
             let server = Arc::clone(server);
@@ -262,7 +262,7 @@ impl Connection {
     /// Chooses the settings by what the client offers.
     fn decide(&mut self, server: &Server) {
         let config = match hello::peek(self.inbound.unread()) {
-            Peek::Incomplete(_) if self.overflow => server.first(),
+            Peek::Incomplete(_) if self.flaw.is_some() => server.first(),
             Peek::Incomplete(needed) => {
                 if let Engine::Undecided(_, waiting) = &mut self.engine {
                     *waiting = needed;
@@ -532,7 +532,7 @@ fn act<Data>(
 fn plain_alert_sent(ciphertext: &mut [u8]) -> Option<u8> {
     match ciphertext.last_chunk_mut::<7>() {
         Some([21, 3, _, 0, 2, _, description]) => {
-            *description = overflow_instead(*description);
+            *description = alert_meant(*description);
             Some(*description)
         }
         _ => None,

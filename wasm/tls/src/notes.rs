@@ -4,7 +4,7 @@
 
 use std::cell::Cell;
 
-use rustls::SignatureScheme;
+use rustls::{AlertDescription, SignatureScheme};
 
 thread_local! {
     static PEER_SCHEME: Cell<Option<u16>> = const { Cell::new(None) };
@@ -12,7 +12,7 @@ thread_local! {
     static ALERT_SENT: Cell<Option<u8>> = const { Cell::new(None) };
     static FAULT: Cell<Option<Fault>> = const { Cell::new(None) };
     static SESSION_END: Cell<Option<u64>> = const { Cell::new(None) };
-    static OVERFLOW: Cell<bool> = const { Cell::new(false) };
+    static ALERT_INSTEAD: Cell<Option<AlertDescription>> = const { Cell::new(None) };
 }
 
 /// Why something failed, where rustls's own error leaves it open.
@@ -64,13 +64,13 @@ pub fn failed(fault: Fault) {
     FAULT.set(Some(fault));
 }
 
-/// A record that is too long has come on the connection that is being worked on.
-pub fn set_overflow(overflow: bool) {
-    OVERFLOW.set(overflow);
+/// The alert that RFC 8446 asks for on the connection that is being worked on, where rustls has a more general one.
+pub fn set_alert_instead(alert: Option<AlertDescription>) {
+    ALERT_INSTEAD.set(alert);
 }
 
-pub fn overflow() -> bool {
-    OVERFLOW.get()
+pub fn alert_instead() -> Option<AlertDescription> {
+    ALERT_INSTEAD.get()
 }
 
 /// When sessions of the connection that is being worked on end at the latest, s since 1970: with the certificates that the
