@@ -84,6 +84,11 @@ export class BootLoader {
     return this.#application;
   }
 
+  /** Whether a download is open. */
+  get downloading(): boolean {
+    return this.#download !== undefined;
+  }
+
   /** Bank that the CPU sees for a region. */
   activeBank(region: FlashRegion): number {
     return (this.#application ?? this.#state.running)?.banks[region.name] ?? 0;

@@ -1,147 +1,169 @@
-// DTC memory of a simulated ECU: what ReadDTCInformation (0x19) reads and ClearDiagnosticInformation (0x14) clears.
+// DTC memory of a simulated ECU: what its tests report, what ClearDiagnosticInformation (0x14) takes away, and in which
+// order things happened. dtc_reports.ts answers ReadDTCInformation (0x19) from it.
 import { Buffer } from "node:buffer";
-import { DtcStatus } from "../uds/dtc.ts";
-import { Nrc } from "../uds/nrc.ts";
-import { Refusal, type ServiceDefinition } from "../uds/server_service.ts";
-import { DtcReport, positiveOffset, Sid } from "../uds/services.ts";
+import { DtcSeverity, DtcStatus } from "../uds/dtc.ts";
 import type { SimulatedDtcOptions, SimulatedDtcRecord } from "./options.ts";
 
-/** Status bits that the ECU keeps: all of them. */
-const availability = 0xff;
-/** DTCFormatIdentifier: ISO 14229-1 (12.3.3.2). */
-const format = 0x01;
 /** Status of a DTC after it was cleared (Annex D.2). */
 const cleared = DtcStatus.testNotCompletedSinceLastClear | DtcStatus.testNotCompletedThisOperationCycle;
 const allGroups = 0xffffff;
+/** Groups FFFFxx are those of functional group xx (Annex D.1). */
+const functionalGroups = 0xffff00;
 
 interface StoredRecord {
-  record: number;
-  data: Uint8Array;
+  readonly record: number;
+  readonly data: Uint8Array;
 }
 
-interface StoredDtc {
+/** One DTC of the memory. */
+export interface StoredDtc {
+  readonly code: number;
   status: number;
-  snapshots: StoredRecord[];
-  extendedData: StoredRecord[];
+  /** User defined memory; undefined: the primary one. */
+  readonly memory: number | undefined;
+  readonly severity: number;
+  readonly functionalUnit: number;
+  readonly functionalGroup: number | undefined;
+  readonly permanent: boolean;
+  /** Fault detection counter, −128 … 127. */
+  counter: number;
+  snapshots: readonly StoredRecord[];
+  extendedData: readonly StoredRecord[];
 }
+
+/** Code, status and, of a user defined memory, its number. */
+export type KeptDtc = [code: number, status: number, memory?: number];
 
 /** The DTCs of one ECU. */
 export class DtcMemory {
-  readonly #dtcs = new Map<number, StoredDtc>();
+  readonly #dtcs: StoredDtc[] = [];
+  /** DTCs in the order in which they failed and were confirmed since the last clear, oldest first. */
+  readonly #failed: StoredDtc[] = [];
+  readonly #confirmed: StoredDtc[] = [];
   /** Called when something changed, so that it can be kept. */
   onChange: (() => void) | undefined;
+  /** Called with the status bits of a DTC that came to be set. */
+  onStatusSet: ((bits: number) => void) | undefined;
 
   constructor(dtcs: readonly SimulatedDtcOptions[]) {
-    for (const { code, status = 0x09, snapshots = [], extendedData = [] } of dtcs) {
-      this.#dtcs.set(checkCode(code), {
-        status: checkByte(status, "DTC status"),
-        snapshots: snapshots.map(storedRecord),
-        extendedData: extendedData.map(storedRecord),
-      });
+    for (const options of dtcs) {
+      const { code, status = 0x09, memory, severity = DtcSeverity.noClassInformation, counter } = options;
+      const dtc: StoredDtc = {
+        code: checkCode(code),
+        status: 0,
+        memory: memory === undefined ? undefined : checkByte(memory, "DTC memory"),
+        severity: checkByte(severity, "DTC severity"),
+        functionalUnit: checkByte(options.functionalUnit ?? 0, "DTC functional unit"),
+        functionalGroup: options.functionalGroup,
+        permanent: options.permanent ?? false,
+        counter: counter ?? ((status & DtcStatus.testFailed) !== 0 ? 127 : 0),
+        snapshots: (options.snapshots ?? []).map(storedRecord),
+        extendedData: (options.extendedData ?? []).map(storedRecord),
+      };
+      if (!Number.isInteger(dtc.counter) || dtc.counter < -128 || dtc.counter > 127) {
+        throw new RangeError(`DTC counter: expected −128 … 127, got ${dtc.counter}`);
+      }
+      this.#dtcs.push(dtc);
+      this.#setStatus(dtc, checkByte(status, "DTC status"));
     }
   }
 
-  /** Code and status of each DTC. */
-  get statuses(): [number, number][] {
-    return [...this.#dtcs].map(([code, { status }]) => [code, status]);
+  /** All DTCs of a memory, in the order in which they were configured or first reported. */
+  dtcs(memory?: number): StoredDtc[] {
+    return this.#dtcs.filter((dtc) => dtc.memory === memory);
+  }
+
+  /** DTCs of the primary memory that failed, or were confirmed, since the last clear; oldest first. */
+  history(which: "failed" | "confirmed"): readonly StoredDtc[] {
+    const history = which === "failed" ? this.#failed : this.#confirmed;
+    return history.filter(({ memory }) => memory === undefined);
+  }
+
+  /** What is to be kept without power. */
+  get statuses(): KeptDtc[] {
+    return this.#dtcs.map(({ code, status, memory }) =>
+      memory === undefined ? [code, status] : [code, status, memory]
+    );
   }
 
   /** Takes kept statuses over; codes that the ECU does not know are passed over. */
-  restore(statuses: readonly [number, number][]): void {
-    for (const [code, status] of statuses) {
-      const dtc = this.#dtcs.get(code);
+  restore(statuses: readonly KeptDtc[]): void {
+    for (const [code, status, memory] of statuses) {
+      const dtc = this.#find(code, memory);
       if (dtc === undefined) continue;
-      dtc.status = status;
       // Records do not outlive a clear.
-      if (status === cleared) Object.assign(dtc, { snapshots: [], extendedData: [] });
+      if (status === cleared) this.#clear(dtc);
+      else this.#setStatus(dtc, status);
     }
   }
 
   /** A test of the ECU set this status. */
   set(code: number, status: number): void {
-    const dtc = this.#dtcs.get(checkCode(code)) ?? { status: 0, snapshots: [], extendedData: [] };
-    dtc.status = checkByte(status, "DTC status");
-    this.#dtcs.set(code, dtc);
-    this.onChange?.();
-  }
-
-  /** 0x14: all groups, or one DTC. @throws {Refusal} 31 for a group that is not there */
-  clear(group: number): void {
-    if (group !== allGroups && !this.#dtcs.has(group)) throw new Refusal(Nrc.requestOutOfRange);
-    for (const [code, dtc] of this.#dtcs) {
-      if (group !== allGroups && group !== code) continue;
-      Object.assign(dtc, { status: cleared, snapshots: [], extendedData: [] });
+    checkByte(status, "DTC status");
+    let dtc = this.#find(checkCode(code), undefined);
+    if (dtc === undefined) {
+      dtc = {
+        code,
+        status: 0,
+        memory: undefined,
+        severity: DtcSeverity.noClassInformation,
+        functionalUnit: 0,
+        functionalGroup: undefined,
+        permanent: false,
+        counter: 0,
+        snapshots: [],
+        extendedData: [],
+      };
+      this.#dtcs.push(dtc);
     }
+    dtc.counter = (status & DtcStatus.testFailed) !== 0 ? 127 : -128;
+    const set = this.#setStatus(dtc, status);
     this.onChange?.();
+    if (set !== 0) this.onStatusSet?.(set);
   }
 
-  /** 0x19 with the report types that the simulator has. @param available whether the DTC memory can be read now */
-  readService(available: () => boolean): ServiceDefinition {
-    return {
-      subFunctions: new Map([
-        [DtcReport.numberByStatusMask, { minLength: 3, maxLength: 3 }],
-        [DtcReport.byStatusMask, { minLength: 3, maxLength: 3 }],
-        [DtcReport.snapshotByDtcNumber, { minLength: 6, maxLength: 6 }],
-        [DtcReport.extendedDataByDtcNumber, { minLength: 6, maxLength: 6 }],
-        [DtcReport.supported, { maxLength: 2 }],
-      ]),
-      handle: ({ bytes, subFunction }) => {
-        if (!available()) throw new Refusal(Nrc.serviceNotSupported);
-        return this.#report(bytes, subFunction);
-      },
-    };
+  /** 0x14: all, a functional group, or one DTC of a memory. @returns false for a group that is not there */
+  clear(group: number, memory?: number): boolean {
+    const dtcs = this.dtcs(memory);
+    const wanted = group === allGroups
+      ? dtcs
+      : dtcs.filter(({ code, functionalGroup }) =>
+        code === group || functionalGroup !== undefined && group === functionalGroups + functionalGroup
+      );
+    // All of nothing is nothing, and done (12.2.4); a memory or a group that does not exist is out of range.
+    if (wanted.length === 0 && (group !== allGroups || memory !== undefined)) return false;
+    for (const dtc of wanted) this.#clear(dtc);
+    this.onChange?.();
+    return true;
   }
 
-  /** 0x14. @param available whether the DTC memory can be cleared now */
-  clearService(available: () => boolean): ServiceDefinition {
-    return {
-      minLength: 4,
-      maxLength: 4,
-      handle: ({ bytes }) => {
-        if (!available()) throw new Refusal(Nrc.serviceNotSupported);
-        this.clear(codeAt(bytes, 1));
-        return Uint8Array.of(Sid.clearDiagnosticInformation + positiveOffset);
-      },
-    };
+  #find(code: number, memory: number | undefined): StoredDtc | undefined {
+    return this.#dtcs.find((dtc) => dtc.code === code && dtc.memory === memory);
   }
 
-  #report(request: Uint8Array, report: number): Uint8Array {
-    const head = [Sid.readDtcInformation + positiveOffset, report];
-    const masked = (mask: number) => [...this.#dtcs].filter(([, { status }]) => (status & mask) !== 0);
-    switch (report) {
-      case DtcReport.numberByStatusMask: {
-        const count = masked(request[2]).length;
-        return Uint8Array.of(...head, availability, format, count >> 8, count & 0xff);
-      }
-      case DtcReport.byStatusMask:
-        return list(head, masked(request[2]));
-      case DtcReport.supported:
-        return list(head, [...this.#dtcs]);
-      default: {
-        const code = codeAt(request, 2);
-        const dtc = this.#dtcs.get(code);
-        if (dtc === undefined) throw new Refusal(Nrc.requestOutOfRange);
-        const records = report === DtcReport.snapshotByDtcNumber ? dtc.snapshots : dtc.extendedData;
-        const wanted = request[5];
-        const found = records.filter(({ record }) => wanted === 0xff || record === wanted);
-        // A record number that was never defined is out of range; no records at all is an empty answer.
-        if (found.length === 0 && wanted !== 0xff) throw new Refusal(Nrc.requestOutOfRange);
-        const bytes = [...head, code >> 16, code >> 8 & 0xff, code & 0xff, dtc.status];
-        for (const { record, data } of found) bytes.push(record, ...data);
-        return Uint8Array.from(bytes);
-      }
+  #clear(dtc: StoredDtc): void {
+    this.#setStatus(dtc, cleared);
+    Object.assign(dtc, { counter: 0, snapshots: [], extendedData: [] });
+    for (const history of [this.#failed, this.#confirmed]) {
+      const at = history.indexOf(dtc);
+      if (at >= 0) history.splice(at, 1);
     }
+  }
+
+  /** @returns the bits that came to be set */
+  #setStatus(dtc: StoredDtc, status: number): number {
+    const set = status & ~dtc.status;
+    dtc.status = status;
+    if ((set & DtcStatus.testFailed) !== 0) moveToEnd(this.#failed, dtc);
+    if ((set & DtcStatus.confirmedDtc) !== 0) moveToEnd(this.#confirmed, dtc);
+    return set;
   }
 }
 
-function list(head: number[], dtcs: [number, StoredDtc][]): Uint8Array {
-  const bytes = [...head, availability];
-  for (const [code, { status }] of dtcs) bytes.push(code >> 16, code >> 8 & 0xff, code & 0xff, status);
-  return Uint8Array.from(bytes);
-}
-
-function codeAt(bytes: Uint8Array, at: number): number {
-  return bytes[at] << 16 | bytes[at + 1] << 8 | bytes[at + 2];
+function moveToEnd(history: StoredDtc[], dtc: StoredDtc): void {
+  const at = history.indexOf(dtc);
+  if (at >= 0) history.splice(at, 1);
+  history.push(dtc);
 }
 
 function checkCode(code: number): number {

@@ -1,21 +1,35 @@
 // A simulated ECU: power, boot loader, flash and diagnostics put together.
 import { Buffer } from "node:buffer";
 import { type Clock, sleep, systemClock } from "../clock.ts";
+import { knownX509, x509Check } from "../uds/authentication_x509.ts";
 import { Nrc } from "../uds/nrc.ts";
 import { createSeedKey } from "../uds/seed_key.ts";
+import { securedService } from "../uds/secured.ts";
 import { UdsServer } from "../uds/server.ts";
-import { Refusal } from "../uds/server_service.ts";
-import { CommunicationControl, Did, hex, negativeResponse, Session } from "../uds/services.ts";
+import { ServerAuthentication } from "../uds/server/authentication.ts";
+import { DynamicIdentifiers } from "../uds/server/dynamic_identifiers.ts";
+import { ServerEvents } from "../uds/server/events.ts";
+import { linkService, type LinkServiceOptions } from "../uds/server/link.ts";
+import { Refusal, type ServiceConditions, type ServiceDefinition } from "../uds/server_service.ts";
+import { CommunicationControl, Did, hex, negativeResponse, Session, Sid } from "../uds/services.ts";
 import type { DiagnosticEndpoint, RequestContext } from "../uds/transport.ts";
 import { BootLoader } from "./boot_loader.ts";
 import { FileChunkStore } from "./chunk_store.ts";
 import { DtcMemory } from "./dtc_memory.ts";
-import { defaultMemory, defaultSecurity, factoryImage } from "./ecu_defaults.ts";
-import { type DataIdentifier, ecuServices } from "./ecu_services.ts";
+import { configuredIdentifier, type DataIdentifier } from "./ecu_data.ts";
+import { defaultDataIdentifiers, defaultMemory, defaultSecurity, factoryImage, ram } from "./ecu_defaults.ts";
+import { ecuServices } from "./ecu_services.ts";
+import type { OpenTransfer } from "./ecu_transfers.ts";
 import { FaultInjector } from "./faults.ts";
+import { FileStore } from "./file_store.ts";
 import { FlashMemory, PowerCutError } from "./flash_memory.ts";
 import { readNonvolatile, writeNonvolatile } from "./nonvolatile.ts";
-import type { SimulatedEcuOptions, SimulatedFault, SimulatedTiming } from "./options.ts";
+import type {
+  SimulatedAuthenticationOptions,
+  SimulatedEcuOptions,
+  SimulatedFault,
+  SimulatedTiming,
+} from "./options.ts";
 
 /** off · booting · application · boot: no whole application, the boot loader answers alone. */
 export type EcuState = "off" | "booting" | "application" | "boot";
@@ -34,7 +48,9 @@ export interface EcuSurroundings {
   log?: (message: string) => void;
   /** @default the system's clock */
   clock?: Clock;
-  /** Random numbers for seeds. @default the system's */
+  /** The link that 0x87 switches. @default none, and no service 0x87 */
+  link?: LinkServiceOptions;
+  /** Random numbers for seeds and challenges. @default the system's */
   random?: (length: number) => Uint8Array;
 }
 
@@ -59,6 +75,15 @@ export class SimulatedEcu implements DiagnosticEndpoint {
   readonly #nonvolatilePath: string | undefined;
   #state: EcuState = "off";
   #fingerprint: Uint8Array | undefined;
+  readonly #authentication: ServerAuthentication | undefined;
+  readonly #programmingAccess: ServiceConditions;
+  readonly #files: FileStore;
+  readonly #identifiers: ReadonlyMap<number, DataIdentifier>;
+  readonly #controlled: { reset(): void }[] = [];
+  readonly #dynamic: DynamicIdentifiers;
+  readonly #events: ServerEvents;
+  readonly #ram = new Uint8Array(ram.size);
+  #transfer: OpenTransfer | undefined;
   // Counts power cuts and resets, so that a boot that one of them interrupted ends there.
   #life = 0;
   #booted: Promise<void> = Promise.resolve();
@@ -106,18 +131,66 @@ export class SimulatedEcu implements DiagnosticEndpoint {
     const security = { ...defaultSecurity(options.ecuType), ...options.securityAccess };
     const { level = 1, seedKey, seedLength = seedKey.algorithm === "linear" ? 4 : 16, attempts, delay } =
       security;
+    const { authentication, secured } = options;
+    this.#authentication = authentication === undefined
+      ? undefined
+      : authenticationOf(authentication, surroundings);
+    const byAuthentication = authentication?.forProgramming ?? false;
+    const programmingAccess = byAuthentication ? { authentication: true } : { securityLevel: level };
+    this.#files = new FileStore(options.files);
+    this.#identifiers = this.#dids();
+    const readMemory = (address: number, size: number) => this.#read(address, size);
+    this.#dynamic = new DynamicIdentifiers({
+      read: (did) => this.#identifiers.get(did)?.read?.(),
+      readMemory,
+      // What 0x23 gives behind a lock is not given without it here.
+      conditions: {
+        sessions: [Session.programming, Session.extended],
+        ...readMemorySecured && programmingAccess,
+      },
+    });
+    this.#events = new ServerEvents({
+      read: (did) => this.#readIdentifier(did),
+      run: (request) => this.#server.internalRequest(request),
+      clock: this.#clock,
+      log: surroundings.log,
+    });
+    this.dtcs.onStatusSet = (bits) => this.#events.dtcStatusChanged(bits);
+    const further = new Map<number, ServiceDefinition>();
+    if (this.#authentication !== undefined) further.set(Sid.authentication, this.#authentication.service());
+    if (secured !== undefined) {
+      further.set(
+        Sid.securedDataTransmission,
+        securedService(secured, (request) => this.#server.internalRequest(request)),
+      );
+    }
+    if (surroundings.link !== undefined) further.set(Sid.linkControl, linkService(surroundings.link));
+    this.#programmingAccess = programmingAccess;
     this.#server = new UdsServer({
       name: ecuId,
       services: ecuServices({
-        memory: this.#memory,
         boot: this.#boot,
         dtcs: this.dtcs,
-        dids: this.#dids(),
-        securityLevel: level,
+        dids: this.#identifiers,
+        dynamic: this.#dynamic,
+        events: this.#events,
+        files: this.#files,
+        clock: this.#clock,
+        further,
+        programmingAccess,
         maxBlockLength,
-        readMemorySecured,
+        readMemoryAccess: readMemorySecured ? programmingAccess : {},
+        readIdentifier: (did) => this.#readIdentifier(did),
+        readMemory,
+        writeRam: (offset, data) => this.#ram.set(data, offset),
+        open: (transfer) => this.#transfer = transfer,
+        busy: () => this.#transfer !== undefined || this.#boot.downloading,
+        transfer: () => this.#transfer,
+        closeTransfer: () => this.#transfer = undefined,
         session: () => this.#server.session,
-        isUnlocked: () => this.#server.security.unlocked === level,
+        timing: () => this.#server.timing,
+        setTiming: (timing) => this.#server.setTiming(timing),
+        checkProgrammingAccess: () => this.#checkProgrammingAccess(),
         applicationRuns: () => this.#state === "application",
         setDtcSetting: (on) => this.dtcSetting = on,
         setCommunication: (control) => this.communication = control,
@@ -130,11 +203,14 @@ export class SimulatedEcu implements DiagnosticEndpoint {
         ...attempts === undefined ? {} : { attempts },
         ...delay === undefined ? {} : { delay },
       }],
+      isAuthenticated: () => this.#authentication?.subject !== undefined,
       onSession: (session) => this.#sessionBegan(session),
       log: surroundings.log,
       clock: this.#clock,
       random: surroundings.random,
     });
+    this.#server.security.restore(kept?.security ?? []);
+    this.#server.security.onChange = () => this.#keep();
     for (const fault of options.faults ?? []) this.inject(fault);
   }
 
@@ -174,6 +250,8 @@ export class SimulatedEcu implements DiagnosticEndpoint {
     this.#life++;
     this.#state = "off";
     this.#memory.powered = false;
+    this.#ram.fill(0);
+    this.#files.partial = undefined;
     this.#faults.powerCycled();
     this.#leaveSession();
   }
@@ -322,6 +400,9 @@ export class SimulatedEcu implements DiagnosticEndpoint {
   #sessionBegan(session: number): void {
     // What was downloaded belongs to the programming session that took it.
     this.#boot.abort();
+    this.#transfer = undefined;
+    // 2F's control ends with the extended session (13.2.1).
+    if (session !== Session.extended) { for (const point of this.#controlled) point.reset(); }
     if (session !== Session.default) return;
     // The default session undoes what 85 and 28 set (10.2.1).
     this.dtcSetting = true;
@@ -330,7 +411,34 @@ export class SimulatedEcu implements DiagnosticEndpoint {
 
   #keep(): void {
     if (this.#nonvolatilePath === undefined) return;
-    writeNonvolatile(this.#nonvolatilePath, { fingerprint: this.#fingerprint, dtcs: this.dtcs.statuses });
+    writeNonvolatile(this.#nonvolatilePath, {
+      fingerprint: this.#fingerprint,
+      dtcs: this.dtcs.statuses,
+      security: this.#server.security.kept,
+    });
+  }
+
+  #checkProgrammingAccess(): void {
+    const { securityLevel, authentication } = this.#programmingAccess;
+    if (securityLevel !== undefined && this.#server.security.unlocked !== securityLevel) {
+      throw new Refusal(Nrc.securityAccessDenied);
+    }
+    if (authentication === true && this.#authentication?.subject === undefined) {
+      throw new Refusal(Nrc.authenticationRequired);
+    }
+  }
+
+  /** Data of any identifier, a dynamic one too; undefined: not supported. */
+  #readIdentifier(did: number): Uint8Array | undefined {
+    return this.#identifiers.get(did)?.read?.() ?? this.#dynamic.read(did);
+  }
+
+  /** Flash as the CPU sees it, and RAM; undefined outside. */
+  #read(address: number, size: number): Uint8Array | undefined {
+    if (size > 0 && address >= ram.address && address + size <= ram.address + ram.size) {
+      return this.#ram.slice(address - ram.address, address - ram.address + size);
+    }
+    return this.#memory.regionOf(address, size) === undefined ? undefined : this.readMemory(address, size);
   }
 
   #dids(): Map<number, DataIdentifier> {
@@ -352,7 +460,13 @@ export class SimulatedEcu implements DiagnosticEndpoint {
       return this.#fingerprint;
     };
     const { resumeDid } = options;
+    const configured = (options.dataIdentifiers ?? defaultDataIdentifiers).map((given) => {
+      const identifier = configuredIdentifier(given, this.#clock);
+      this.#controlled.push(identifier);
+      return [given.did, identifier] satisfies [number, DataIdentifier];
+    });
     return new Map<number, DataIdentifier>([
+      ...configured,
       ...resumeDid === undefined
         ? []
         : [[resumeDid, { read: () => this.#boot.resumeRecord() }] satisfies [number, DataIdentifier]],
@@ -375,9 +489,21 @@ export class SimulatedEcu implements DiagnosticEndpoint {
   #writeFingerprint(data: Uint8Array): void {
     // Written by whoever programs, and by nobody else.
     if (this.#server.session !== Session.programming) throw new Refusal(Nrc.conditionsNotCorrect);
-    if (this.#server.security.unlocked === 0) throw new Refusal(Nrc.securityAccessDenied);
+    this.#checkProgrammingAccess();
     if (data.length > 64) throw new Refusal(Nrc.incorrectMessageLengthOrInvalidFormat);
     this.#fingerprint = data;
     this.#keep();
   }
+}
+
+function authenticationOf(
+  { trustAnchors, knownClients, identity }: SimulatedAuthenticationOptions,
+  { random }: EcuSurroundings,
+): ServerAuthentication {
+  return new ServerAuthentication({
+    checkCertificate: trustAnchors === undefined ? undefined : x509Check({ trustAnchors }),
+    knownClients: knownClients?.map(knownX509),
+    identity,
+    random,
+  });
 }

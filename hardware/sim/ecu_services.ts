@@ -1,7 +1,13 @@
 // The diagnostic services of a simulated ECU: which are there, in which session and behind which security level.
 import { Buffer } from "node:buffer";
+import type { Clock } from "../clock.ts";
+import { communicationControl, type TimingParameters } from "../uds/codec/management.ts";
+import { transferData } from "../uds/codec/transfer.ts";
 import { Nrc } from "../uds/nrc.ts";
-import { decodeMemoryRange } from "../uds/memory_range.ts";
+import type { DynamicIdentifiers } from "../uds/server/dynamic_identifiers.ts";
+import type { ServerEvents } from "../uds/server/events.ts";
+import { timingService } from "../uds/server/link.ts";
+import { periodicService } from "../uds/server/periodic.ts";
 import {
   Refusal,
   type ServerRequest,
@@ -20,29 +26,37 @@ import {
 } from "../uds/services.ts";
 import type { BootLoader } from "./boot_loader.ts";
 import type { DtcMemory } from "./dtc_memory.ts";
-import type { FlashMemory } from "./flash_memory.ts";
-
-/** A data identifier of the ECU. */
-export interface DataIdentifier {
-  /** Its data now. @throws {Refusal} when it cannot be given */
-  read?: () => Uint8Array;
-  /** Takes new data. @throws {Refusal} */
-  write?: (data: Uint8Array) => void;
-}
+import { clearDtcService, readDtcService } from "./dtc_reports.ts";
+import {
+  type DataParts,
+  ioControlService,
+  readMemoryService,
+  readService,
+  scalingService,
+  writeMemoryService,
+  writeService,
+} from "./ecu_data.ts";
+import { fileService, type OpenTransfer, type TransferParts, uploadService } from "./ecu_transfers.ts";
+import { memoryRange } from "./memory_request.ts";
 
 /** What the services work on. */
-export interface EcuParts {
-  readonly memory: FlashMemory;
+export interface EcuParts extends DataParts, TransferParts {
   readonly boot: BootLoader;
   readonly dtcs: DtcMemory;
-  readonly dids: ReadonlyMap<number, DataIdentifier>;
-  /** Level that unlocks programming. */
-  readonly securityLevel: number;
-  readonly maxBlockLength: number;
-  readonly readMemorySecured: boolean;
+  readonly dynamic: DynamicIdentifiers;
+  readonly events: ServerEvents;
+  readonly clock: Clock;
+  /** Services that only some ECUs have: 29, 84, 87. */
+  readonly further: ReadonlyMap<number, ServiceDefinition>;
+  /** The transfer that is open beside a download, if one is. */
+  transfer(): OpenTransfer | undefined;
+  /** Closes it. */
+  closeTransfer(): void;
   session(): number;
-  /** Whether that level is unlocked. */
-  isUnlocked(): boolean;
+  timing(): TimingParameters;
+  setTiming(timing: TimingParameters | undefined): void;
+  /** @throws {Refusal} 33 or 34 while the way to programming is closed */
+  checkProgrammingAccess(): void;
   /** Whether the application runs, not the boot loader alone. */
   applicationRuns(): boolean;
   setDtcSetting(on: boolean): void;
@@ -52,26 +66,46 @@ export interface EcuParts {
 
 const nonDefault = [Session.programming, Session.extended];
 const programming = [Session.programming];
-// More identifiers than any ECU takes in one request; the answer must stay of a length that a bus carries.
-const maxDids = 32;
-const longestAnswer = 0xffff;
+/** Shortest P2 and P2* that the ECU can keep, ms. */
+const shortestTiming: TimingParameters = { p2: 25, p2Star: 1_000 };
 
 /** The services by their identifier. */
 export function ecuServices(ecu: EcuParts): Map<number, ServiceDefinition> {
   const applicationRuns = () => ecu.applicationRuns();
   return new Map<number, ServiceDefinition>([
     [Sid.ecuReset, resetService(ecu)],
-    [Sid.clearDiagnosticInformation, ecu.dtcs.clearService(applicationRuns)],
-    [Sid.readDtcInformation, ecu.dtcs.readService(applicationRuns)],
+    [Sid.clearDiagnosticInformation, clearDtcService(ecu.dtcs, applicationRuns)],
+    [Sid.readDtcInformation, readDtcService(ecu.dtcs, applicationRuns)],
     [Sid.readDataByIdentifier, readService(ecu)],
     [Sid.readMemoryByAddress, readMemoryService(ecu)],
+    [Sid.readScalingDataByIdentifier, scalingService(ecu)],
     [Sid.communicationControl, communicationService(ecu)],
+    [
+      Sid.readDataByPeriodicIdentifier,
+      periodicService({ read: (did) => ecu.readIdentifier(did), clock: ecu.clock, sessions: nonDefault }),
+    ],
+    [Sid.dynamicallyDefineDataIdentifier, ecu.dynamic.service()],
     [Sid.writeDataByIdentifier, writeService(ecu)],
+    [Sid.inputOutputControlByIdentifier, ioControlService(ecu)],
     [Sid.routineControl, routineService(ecu)],
     [Sid.requestDownload, downloadService(ecu)],
+    [Sid.requestUpload, uploadService(ecu)],
     [Sid.transferData, transferService(ecu)],
     [Sid.requestTransferExit, exitService(ecu)],
+    [Sid.requestFileTransfer, fileService(ecu)],
+    [Sid.writeMemoryByAddress, writeMemoryService(ecu)],
+    [
+      Sid.accessTimingParameter,
+      timingService({
+        active: () => ecu.timing(),
+        set: (timing) => ecu.setTiming(timing),
+        shortest: shortestTiming,
+        sessions: nonDefault,
+      }),
+    ],
     [Sid.controlDtcSetting, dtcSettingService(ecu)],
+    [Sid.responseOnEvent, ecu.events.service()],
+    ...ecu.further,
   ]);
 }
 
@@ -86,63 +120,21 @@ function resetService(ecu: EcuParts): ServiceDefinition {
   };
 }
 
-function readService(ecu: EcuParts): ServiceDefinition {
-  return {
-    minLength: 3,
-    maxLength: 1 + 2 * maxDids,
-    handle: ({ bytes }) => {
-      if (bytes.length % 2 === 0) throw new Refusal(Nrc.incorrectMessageLengthOrInvalidFormat);
-      const answer: number[] = [Sid.readDataByIdentifier + positiveOffset];
-      for (let at = 1; at < bytes.length; at += 2) {
-        const data = ecu.dids.get(bytes[at] << 8 | bytes[at + 1])?.read?.();
-        // Of several, those that are not supported are left out; none of them supported is 31 (11.2.4).
-        if (data !== undefined) answer.push(bytes[at], bytes[at + 1], ...data);
-      }
-      if (answer.length === 1) throw new Refusal(Nrc.requestOutOfRange);
-      return Uint8Array.from(answer);
-    },
-  };
-}
-
-function writeService(ecu: EcuParts): ServiceDefinition {
-  return {
-    sessions: nonDefault,
-    minLength: 4,
-    handle: ({ bytes }) => {
-      const did = ecu.dids.get(bytes[1] << 8 | bytes[2]);
-      if (did?.write === undefined) throw new Refusal(Nrc.requestOutOfRange);
-      did.write(bytes.slice(3));
-      return Uint8Array.of(Sid.writeDataByIdentifier + positiveOffset, bytes[1], bytes[2]);
-    },
-  };
-}
-
-function readMemoryService(ecu: EcuParts): ServiceDefinition {
-  return {
-    securityLevel: ecu.readMemorySecured ? ecu.securityLevel : undefined,
-    minLength: 4,
-    handle: ({ bytes }) => {
-      const { address, size } = memoryRange(bytes, 1);
-      const region = ecu.memory.regionOf(address, size);
-      if (region === undefined || size > longestAnswer - 1) throw new Refusal(Nrc.requestOutOfRange);
-      const answer = new Uint8Array(1 + size);
-      answer[0] = Sid.readMemoryByAddress + positiveOffset;
-      ecu.memory.read(ecu.boot.activeBank(region), address, answer.subarray(1));
-      return answer;
-    },
-  };
-}
-
 function communicationService(ecu: EcuParts): ServiceDefinition {
   const three: ServiceConditions = { minLength: 3, maxLength: 3 };
+  const withNode: ServiceConditions = { minLength: 5, maxLength: 5 };
   return {
     sessions: nonDefault,
-    subFunctions: new Map(Object.values(CommunicationControl).map((control) => [control, three])),
-    handle: ({ bytes, subFunction }) => {
-      // Annex B.1: bits 0 and 1 say which messages; 0 is reserved.
-      if ((bytes[2] & 0x03) === 0) throw new Refusal(Nrc.requestOutOfRange);
-      ecu.setCommunication(subFunction);
-      return Uint8Array.of(Sid.communicationControl + positiveOffset, subFunction);
+    subFunctions: new Map(
+      Object.values(CommunicationControl).map((control) => [control, control < 0x04 ? three : withNode]),
+    ),
+    handle: ({ bytes }) => {
+      const { control, communicationType, node } = communicationControl.request.decode(bytes);
+      // Annex B.1: bits 0 and 1 say which messages; 0 is reserved. Node 0 is none (Annex B.4).
+      if ((communicationType & 0x03) === 0 || node === 0) throw new Refusal(Nrc.requestOutOfRange);
+      // Messages of a node behind the ECU: it has none that could be switched, so its own stay as they are.
+      if (node === undefined) ecu.setCommunication(control);
+      return communicationControl.response.encode({ control });
     },
   };
 }
@@ -221,7 +213,7 @@ async function startRoutine(ecu: EcuParts, { bytes }: ServerRequest): Promise<Ui
   if (routine === undefined || !routine.sessions.includes(ecu.session())) {
     throw new Refusal(Nrc.requestOutOfRange);
   }
-  if (routine.secured && !ecu.isUnlocked()) throw new Refusal(Nrc.securityAccessDenied);
+  if (routine.secured) ecu.checkProgrammingAccess();
   const answer = Uint8Array.of(Sid.routineControl + positiveOffset, bytes[1] & 0x7f, bytes[2], bytes[3], 0);
   answer[4] = await routine.start(ecu, bytes.slice(4));
   return answer;
@@ -230,12 +222,13 @@ async function startRoutine(ecu: EcuParts, { bytes }: ServerRequest): Promise<Ui
 function downloadService(ecu: EcuParts): ServiceDefinition {
   return {
     sessions: programming,
-    securityLevel: ecu.securityLevel,
+    ...ecu.programmingAccess,
     minLength: 5,
     handle: ({ bytes }) => {
       // Neither compression nor encryption (15.2.2.2).
       if (bytes[1] !== 0) throw new Refusal(Nrc.requestOutOfRange);
       const { address, size } = memoryRange(bytes, 2);
+      if (ecu.transfer() !== undefined) throw new Refusal(Nrc.conditionsNotCorrect);
       ecu.boot.requestDownload(address, size);
       const { maxBlockLength } = ecu;
       const sid = Sid.requestDownload + positiveOffset;
@@ -251,10 +244,15 @@ function transferService(ecu: EcuParts): ServiceDefinition {
   const answer = Uint8Array.of(Sid.transferData + positiveOffset, 0);
   return {
     sessions: programming,
-    minLength: 3,
+    minLength: 2,
     maxLength: ecu.maxBlockLength,
     handle: ({ bytes }) => {
       const counter = bytes[1];
+      const open = ecu.transfer();
+      if (open !== undefined) {
+        return transferData.response.encode({ counter, data: open.block(counter, bytes.slice(2)) });
+      }
+      if (bytes.length < 3) throw new Refusal(Nrc.incorrectMessageLengthOrInvalidFormat);
       const programmed = ecu.boot.transferData(counter, bytes.subarray(2));
       answer[1] = counter;
       return programmed === undefined ? answer : programmed.then(() => answer);
@@ -267,24 +265,13 @@ function exitService(ecu: EcuParts): ServiceDefinition {
     sessions: programming,
     maxLength: 1,
     handle: () => {
-      ecu.boot.requestTransferExit();
+      const open = ecu.transfer();
+      if (open === undefined) ecu.boot.requestTransferExit();
+      else {
+        open.exit();
+        ecu.closeTransfer();
+      }
       return Uint8Array.of(Sid.requestTransferExit + positiveOffset);
     },
   };
-}
-
-/** Address and size at `at`, with nothing behind them. @throws {Refusal} 13, 31 */
-function memoryRange(bytes: Uint8Array, at: number): { address: number; size: number } {
-  const decoded = decodeMemoryRange(bytes, at);
-  if (decoded === undefined) {
-    // Widths that cannot be are out of range; bytes that are missing are a wrong length.
-    const widths = at < bytes.length ? [bytes[at] & 0x0f, bytes[at] >> 4] : [];
-    throw new Refusal(
-      widths.some((width) => width < 1 || width > 5)
-        ? Nrc.requestOutOfRange
-        : Nrc.incorrectMessageLengthOrInvalidFormat,
-    );
-  }
-  if (at + decoded.length !== bytes.length) throw new Refusal(Nrc.incorrectMessageLengthOrInvalidFormat);
-  return decoded.range;
 }

@@ -2,6 +2,8 @@
 import type { Acknowledgement } from "../can/slcan_device.ts";
 import type { IsoTpAddress, IsoTpFunctionalAddress } from "../isotp/address.ts";
 import type { IsoTpOptions } from "../isotp/settings.ts";
+import type { AuthenticationIdentity } from "../uds/authentication.ts";
+import type { SecuritySublayer } from "../uds/secured.ts";
 import type { SeedKeyOptions } from "../uds/seed_key.ts";
 import type { CanFault } from "./can_faults.ts";
 
@@ -48,6 +50,45 @@ export interface SimulatedDtcOptions {
   snapshots?: SimulatedDtcRecord[];
   /** Extended data records (19 06). @default none */
   extendedData?: SimulatedDtcRecord[];
+  /** Bits of `DtcSeverity`. @default no class information */
+  severity?: number;
+  /** @default 0 */
+  functionalUnit?: number;
+  /** Functional group, e.g. 0x33 emissions. @default none */
+  functionalGroup?: number;
+  /** Number of a user defined memory (19 17). @default the primary memory */
+  memory?: number;
+  /** Whether it has permanent status (19 15). @default false */
+  permanent?: boolean;
+  /** Fault detection counter. @default 127 when the test failed, else 0 */
+  counter?: number;
+}
+
+/** A data identifier of a simulated ECU beside those by which it identifies itself. */
+export interface SimulatedDataIdentifier {
+  did: number;
+  /** Hexadecimal; what it is when the ECU leaves the factory. */
+  data: string;
+  /** Counts up every 100 ms, as a big-endian number as long as `data`. @default false */
+  counting?: boolean;
+  /** Whether 0x2E writes it, in a session other than the default one. @default false */
+  writable?: boolean;
+  /** Whether 0x2F controls it, in the extended session. @default false */
+  controllable?: boolean;
+  /** Scaling bytes for 0x24, hexadecimal, each with its extension behind it. @default none: 0x24 is refused */
+  scaling?: string;
+}
+
+/** Authentication (0x29) of a simulated ECU. */
+export interface SimulatedAuthenticationOptions {
+  /** Certificates of the authorities whose testers it takes, X.509 in DER. @default none: no certificate exchange */
+  trustAnchors?: readonly Uint8Array[];
+  /** Certificates of testers that it knows, for challenge-response. @default none */
+  knownClients?: readonly Uint8Array[];
+  /** The ECU's own, for the bidirectional tasks. @default none */
+  identity?: AuthenticationIdentity;
+  /** Whether programming needs 0x29 instead of 0x27. @default false */
+  forProgramming?: boolean;
 }
 
 /** A record that is stored beside a DTC. */
@@ -116,6 +157,14 @@ export interface SimulatedEcuOptions {
   responseTime?: number;
   /** DTCs stored when new. @default none */
   dtcs?: SimulatedDtcOptions[];
+  /** Further data identifiers. @default a counter F201 and an output 0100, see `defaultDataIdentifiers` */
+  dataIdentifiers?: SimulatedDataIdentifier[];
+  /** Files for 0x38: path and contents, hexadecimal. @default none are there; the service is */
+  files?: Readonly<Record<string, string>>;
+  /** @default no service 0x29 */
+  authentication?: SimulatedAuthenticationOptions;
+  /** Protects messages inside 0x84. @default no service 0x84 */
+  secured?: SecuritySublayer;
   /** Bytes of the factory image. @default 32768 */
   factoryImageSize?: number;
   /** Faults set from the start. @default none */

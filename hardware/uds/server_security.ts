@@ -18,6 +18,14 @@ export interface SecurityLevelOptions {
   delay?: number;
 }
 
+/** What a level must not forget without power: a reset would be a way around attempts and delay. */
+export interface KeptSecurityLevel {
+  level: number;
+  wrongKeys: number;
+  /** The delay was running; it begins anew. */
+  delayed: boolean;
+}
+
 interface Level {
   options: Required<SecurityLevelOptions>;
   wrongKeys: number;
@@ -58,6 +66,27 @@ export class ServerSecurity {
   /** The odd number of the level that is unlocked, 0 for none. */
   get unlocked(): number {
     return this.#unlocked;
+  }
+
+  /** Called when wrong keys or a delay changed, so that {@link kept} can be kept. */
+  onChange: (() => void) | undefined;
+
+  /** Levels that are not as new. */
+  get kept(): KeptSecurityLevel[] {
+    return [...this.#levels].flatMap(([level, { wrongKeys, delayedUntil }]) => {
+      const delayed = this.#clock.now() < delayedUntil;
+      return wrongKeys > 0 || delayed ? [{ level, wrongKeys, delayed }] : [];
+    });
+  }
+
+  /** Takes over what was kept without power; a delay that ran starts over (Annex I). Unknown levels are passed over. */
+  restore(kept: readonly KeptSecurityLevel[]): void {
+    for (const { level, wrongKeys, delayed } of kept) {
+      const state = this.#levels.get(level);
+      if (state === undefined) continue;
+      state.wrongKeys = Math.min(wrongKeys, state.options.attempts - 1);
+      if (delayed) state.delayedUntil = this.#clock.now() + state.options.delay;
+    }
   }
 
   /** Locks and forgets a seed that is out. Attempts and delay stay: a reset must not be a way around them. */
@@ -102,15 +131,22 @@ export class ServerSecurity {
     this.#seed = undefined;
     const right = await state.options.seedKey(seed, level);
     if (keysEqual(key, right)) {
-      state.wrongKeys = 0;
+      if (state.wrongKeys > 0) {
+        state.wrongKeys = 0;
+        this.onChange?.();
+      }
       this.#unlocked = level;
       return Uint8Array.of(Sid.securityAccess + positiveOffset, level + 1);
     }
     state.wrongKeys++;
-    if (state.wrongKeys < state.options.attempts) throw new Refusal(Nrc.invalidKey);
+    if (state.wrongKeys < state.options.attempts) {
+      this.onChange?.();
+      throw new Refusal(Nrc.invalidKey);
+    }
     // After the delay one more attempt is free (Annex I: the counter is decremented when the delay has passed).
     state.wrongKeys = state.options.attempts - 1;
     state.delayedUntil = this.#clock.now() + state.options.delay;
+    this.onChange?.();
     throw new Refusal(Nrc.exceedNumberOfAttempts);
   }
 

@@ -74,7 +74,7 @@ Deno.test("memory is read in every session, of any width, within the regions onl
   // The factory image begins with type, hardware and version.
   assert.equal(await ask(ecu, "23 11 00 0C"), `63 ${text(new TextEncoder().encode("BCM H1 1.0.0"))}`);
   assert.equal(await ask(ecu, "23 14 10 00 10 00 02"), "63 FF FF");
-  assert.equal(await ask(ecu, "23 14 20 00 00 00 01"), "7F 23 31");
+  assert.equal(await ask(ecu, "23 14 30 00 00 00 01"), "7F 23 31");
   assert.equal(await ask(ecu, "23 11 00 00"), "7F 23 31");
   assert.equal(await ask(ecu, "23 10 00 01"), "7F 23 31");
   assert.equal(await ask(ecu, "23 11 00 01 00"), "7F 23 13");
@@ -247,7 +247,7 @@ Deno.test("DTCs are counted, listed and read with their records", async () => {
   assert.equal(await ask(ecu, "19 06 C1 00 00 03"), "7F 19 31");
   assert.equal(await ask(ecu, "19 04 00 00 01 FF"), "7F 19 31");
   assert.equal(await ask(ecu, "19 02"), "7F 19 13");
-  assert.equal(await ask(ecu, "19 55"), "7F 19 12");
+  assert.equal(await ask(ecu, "19 57"), "7F 19 12");
 });
 
 Deno.test("DTCs are cleared one by one or all, with their records", async () => {
