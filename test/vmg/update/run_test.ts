@@ -196,7 +196,7 @@ Deno.test("a command that comes again is acted on once", async () => {
   assert.equal(ends.length, 1);
 });
 
-const faults: [string, SimulatedFault, RegExp][] = [
+const faults: [string, SimulatedFault | SimulatedFault[], RegExp][] = [
   [
     "refuses a block",
     { kind: "negative_response", service: 0x36, occurrence: 2, nrc: 0x72 },
@@ -218,8 +218,11 @@ const faults: [string, SimulatedFault, RegExp][] = [
     /ECU_001: flash failed at transfer_data: .*no answer to TransferData within/,
   ],
   [
-    "loses its gateway's connection",
-    { kind: "close_connection", service: 0x36, occurrence: 2 },
+    "loses its gateway's connection again and again",
+    [
+      { kind: "close_connection", service: 0x36, occurrence: 2 },
+      { kind: "close_connection", service: 0x36, occurrence: 3 },
+    ],
     /ECU_001: flash failed at transfer_data: .*clos/,
   ],
 ];
@@ -230,7 +233,7 @@ for (const [what, fault, message] of faults) {
     await bench.server.connected();
     await bench.server.until("the first VCI", () => bench.lines.some((line) => line.includes("VCI sent")));
     const before = operations(bench).ECU_002;
-    bench.bench.ecu("ECU_001").inject(fault);
+    for (const each of [fault].flat()) bench.bench.ecu("ECU_001").inject(each);
     const end = await run(bench, await bench.package(["ECU_001", "ECU_002", "ECU_003"]));
     assert.equal(end.status, "failed");
     assert.match(String(end.error), message);
@@ -246,6 +249,18 @@ for (const [what, fault, message] of faults) {
     );
   });
 }
+
+Deno.test("a connection that a zonal gateway loses in mid-flash is had again, and the update completes", async () => {
+  await using bench = await TestBench.start();
+  await bench.vmg();
+  await bench.server.connected();
+  await bench.server.until("the first VCI", () => bench.lines.some((line) => line.includes("VCI sent")));
+  bench.bench.ecu("ECU_001").inject({ kind: "close_connection", service: 0x36, occurrence: 2 });
+  const end = await run(bench, await bench.package(["ECU_001", "ECU_002"]));
+  assert.equal(end.status, "completed");
+  assert.deepEqual(ecusOf(end).map(({ status }) => status), ["completed", "completed"]);
+  assert.equal(bench.bench.ecu("ECU_001").version, "1.2.3");
+});
 
 /** Slows an ECU's transfer down, so that something can happen in the middle of it. */
 function slow(bench: TestBench, ecuId: string, blocks = 5): void {
