@@ -168,7 +168,7 @@ export class VirtualCanBus {
         this.#onWire ??= this.#arbitrate();
         if (this.#onWire === undefined) break;
         const { waiting, due } = this.#onWire;
-        const wait = due - this.#clock.now();
+        const wait = this.#line.wait(due);
         if (this.#paced && wait > 0) {
           this.#later(wait, () => this.#pumpSoon());
           return;

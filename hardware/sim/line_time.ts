@@ -1,31 +1,35 @@
 // Books the time of a line that carries one thing after another: a CAN bus its frames, a serial line its bytes.
 //
-// Timers wake a millisecond or more too late, and a frame takes a quarter of one. The line therefore keeps a time of its own:
-// what was released late is followed by what it causes as if it had been released when it was due, so that the average rate is
-// exact and only the single moments are coarse.
-import type { Clock } from "../clock.ts";
+// Timers of the system wake a millisecond or more too late, and a frame takes a quarter of one. The line therefore keeps a time
+// of its own: what is due within a millisecond is released now, and what was released late is followed by what it causes
+// as if it had been released when it was due. The average rate is exact; only the single moments are coarse.
+import { type Clock, systemClock } from "../clock.ts";
 
 // What comes so soon after a release stood ready when the line became free, as in a controller's next mailbox, and loses
 // no line time by the speed of this machine. Milliseconds.
 const promptly = 0.3;
 // How much lateness is made up for, and how long after a release. Milliseconds.
 const longestCatchUp = 100;
+// How much sooner than due something is released on the system's clock, whose timers could not wait that short a time.
+const soonest = 1;
 
 /** The booking of one line. Milliseconds of its clock. */
 export class LineTime {
   readonly #clock: Clock;
+  readonly #early: number;
   #freeAt: number;
   #releasedAt = -Infinity;
   #lateness = 0;
 
   constructor(clock: Clock) {
     this.#clock = clock;
+    this.#early = clock === systemClock ? soonest : 0;
     this.#freeAt = clock.now();
   }
 
-  /** Whether nothing that was booked is still on the line. */
-  get idle(): boolean {
-    return this.#freeAt <= this.now();
+  /** How long to wait until what is due then is released; 0: no longer. */
+  wait(due: number): number {
+    return Math.max(0, due - this.#clock.now() - this.#early);
   }
 
   /** The line's own time: behind the clock by what the last release was late. */

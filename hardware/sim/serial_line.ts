@@ -42,11 +42,12 @@ export class SerialLine implements ByteStream {
       this.#left = this.#chunk.subarray(0, count);
     }
     const first = this.#receiving.book(this.#byteTime);
-    if (!await this.#until(first)) return null;
+    if (!await this.#until(this.#receiving, first)) return null;
     this.#receiving.released(first);
     // What has come meanwhile comes with it.
-    const passed = Math.floor((this.#clock.now() - first) / this.#byteTime);
-    const count = Math.min(1 + passed, this.#left.length, into.length);
+    const most = Math.min(this.#left.length, into.length);
+    let count = 1;
+    while (count < most && this.#receiving.wait(first + count * this.#byteTime) === 0) count++;
     if (count > 1) this.#receiving.released(this.#receiving.book((count - 1) * this.#byteTime));
     into.set(this.#left.subarray(0, count));
     this.#left = this.#left.subarray(count);
@@ -56,7 +57,7 @@ export class SerialLine implements ByteStream {
   async write(bytes: Uint8Array): Promise<number> {
     const count = Math.min(bytes.length, Math.max(1, Math.floor(slice / this.#byteTime)));
     const due = this.#sending.book(count * this.#byteTime);
-    if (!await this.#until(due)) throw new Deno.errors.BrokenPipe("the adapter was unplugged");
+    if (!await this.#until(this.#sending, due)) throw new Deno.errors.BrokenPipe("the adapter was unplugged");
     await writeAll(this.#stream, bytes.subarray(0, count));
     this.#sending.released(due);
     return count;
@@ -72,8 +73,8 @@ export class SerialLine implements ByteStream {
   }
 
   /** Whether the line is still there at that time. */
-  async #until(due: number): Promise<boolean> {
-    const wait = due - this.#clock.now();
+  async #until(line: LineTime, due: number): Promise<boolean> {
+    const wait = line.wait(due);
     try {
       if (wait > 0) await sleep(this.#clock, wait, this.#ended.signal);
     } catch (error) {

@@ -6,7 +6,9 @@ import type { BenchRow } from "./row.ts";
 const measurements: Record<string, () => Promise<{ run(): Promise<BenchRow[]> }>> = {
   doip_round_trip: () => import("./doip_round_trip.ts"),
   tls: () => import("./tls.ts"),
+  isotp: () => import("./isotp.ts"),
   doip_flash: () => import("./doip_flash.ts"),
+  can: () => import("./can.ts"),
   telemetry_messages: () => import("./telemetry_messages.ts"),
   store_telemetry: () => import("./store_telemetry.ts"),
   vci_requests: () => import("./vci_requests.ts"),
