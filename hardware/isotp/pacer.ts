@@ -5,7 +5,7 @@ import { type Clock, systemClock } from "../clock.ts";
 
 /** Calls back at an instant of its clock. */
 export interface Pacer {
-  /** Calls `run` once, at the instant or as soon after as it can. Returns what cancels it. */
+  /** Calls `run` once, at the instant or as soon after as it can: at once if it has passed. Returns what cancels it. */
   at(instant: number, run: () => void): () => void;
 }
 
@@ -36,7 +36,7 @@ export function finePacer(): Pacer {
   let margin = leastMargin;
   return {
     at(instant, run) {
-      let cancel: () => void;
+      let cancel = () => {};
       const step = () => {
         const now = systemClock.now();
         const left = instant - now;

@@ -275,8 +275,9 @@ export class Sender {
 
   async #until(instant: number): Promise<void> {
     if (this.#failure === undefined) {
+      const woken = this.#woken();
       const cancel = this.#ends.settings.pacer.at(instant, () => this.#wake?.());
-      await this.#woken();
+      await woken;
       cancel();
     }
     this.#check();

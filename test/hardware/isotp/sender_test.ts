@@ -89,6 +89,22 @@ Deno.test("STmin lies between all consecutive frames of a message, and no timer 
   }
 });
 
+Deno.test("a frame whose instant has passed when its wait begins goes at once", async () => {
+  const { transport, ecu, node } = setup({
+    pacer: {
+      at(_instant, run) {
+        run();
+        return () => {};
+      },
+    },
+  });
+  const sending = transport.send(counting(20), wait);
+  await settled();
+  await ecu("7E8#300001");
+  await sending;
+  assert.equal(node.sent.length, 3);
+});
+
 Deno.test("the time that a frame is on its way is added to STmin where the adapter only queues it", async () => {
   const { transport, ecu, node, clock } = setup({ frameTime: 0.25 });
   const sending = transport.send(counting(20), wait);
