@@ -1,4 +1,5 @@
 // What a simulated bench is made of, as configuration gives it.
+import type { NetworkTap } from "../trace/tap.ts";
 import type { Acknowledgement } from "../can/slcan_device.ts";
 import type { IsoTpAddress, IsoTpFunctionalAddress } from "../isotp/address.ts";
 import type { IsoTpOptions } from "../isotp/settings.ts";
@@ -109,7 +110,7 @@ export type SimulatedFault =
   | { kind: "lost_answer"; service: number; occurrence: number }
   /** The n-th request of a service is answered that many ms late. */
   | { kind: "late_answer"; service: number; occurrence: number; delay: number }
-  /** At the n-th request of a service the gateway restarts: it closes its connections and listens anew. */
+  /** At the n-th request of a service the gateway closes the tester's connection. */
   | { kind: "close_connection"; service: number; occurrence: number }
   /** Power fails in the n-th flash operation (an erased sector, a programmed run, a boot record written). */
   | { kind: "power_cut"; operation: number };
@@ -223,6 +224,8 @@ export interface SimulatedGatewayOptions {
   eid?: string;
   /** Group identification, 6 bytes, hexadecimal. @default one that follows from the VIN */
   gid?: string;
+  /** Activates routing only on connections given to `accept()` as secure. @default false */
+  tlsRequired?: boolean;
   ecus: SimulatedEcuOptions[];
 }
 
@@ -237,4 +240,6 @@ export interface SimulatedBenchOptions {
   directory?: string;
   /** Told what happens: boots, power, faults. @default nothing is said */
   log?: (message: string) => void;
+  /** Records what the gateways' own listeners receive and send. @default nothing is recorded */
+  tap?: (zonalGatewayId: string) => NetworkTap;
 }
