@@ -25,7 +25,7 @@ export function timerPacer(clock: Clock): Pacer {
 
 /** Bounds of the time that is left to turns of the event loop, milliseconds. */
 const leastMargin = 1.5;
-const mostMargin = 6;
+const mostMargin = 3;
 
 /**
  * The system's clock to some microseconds. A timer has whole milliseconds and fires a millisecond or more late, so it
