@@ -20,7 +20,6 @@ import {
   CertificateRequired,
   ProtocolVersion,
   ProtocolViolation,
-  TlsError,
   UnknownIssuer,
 } from "../../src/tls/errors.ts";
 import { type Bench, foreignAuthority, readText, server, vehicle, withBench } from "./bench.ts";
@@ -36,26 +35,18 @@ import {
   u16,
   vector,
 } from "./peer/messages.ts";
-import { type Change, HandClient } from "./peer/peer.ts";
+import { HandClient } from "./peer/peer.ts";
 import { contentType } from "./peer/records.ts";
-
-/** Numbers of alerts (RFC 8446 section 6). */
-const alerts = {
-  unexpected_message: 10,
-  bad_record_mac: 20,
-  record_overflow: 22,
-  handshake_failure: 40,
-  bad_certificate: 42,
-  illegal_parameter: 47,
-  unknown_ca: 48,
-  decode_error: 50,
-  decrypt_error: 51,
-  protocol_version: 70,
-  certificate_required: 116,
-} as const;
-type Alert = keyof typeof alerts;
-
-type ErrorClass = new (message: string) => TlsError;
+import {
+  type Alert,
+  alerts,
+  assertTlsError,
+  type ErrorClass,
+  flip,
+  instead,
+  withoutMessage,
+  withSerialFlipped,
+} from "./peer/tampering.ts";
 
 /** Runs with a client on a connection of its own to the bench, and closes it. */
 async function withClient(
@@ -84,12 +75,8 @@ async function servesOn(bench: Bench): Promise<void> {
   });
 }
 
-function assertError(error: unknown, expected: ErrorClass, alert: Alert | undefined): void {
-  assert.ok(error instanceof TlsError, `expected ${expected.name}, got ${error}`);
-  assert.equal(error.constructor, expected, `expected ${expected.name}, got ${error}`);
-  assert.equal(error.alert, alert, String(error));
-  assert.match(error.message, /^TLS connection from 127\.0\.0\.1:\d+: /);
-}
+const assertError = (error: unknown, expected: ErrorClass, alert: Alert | undefined) =>
+  assertTlsError(error, expected, alert, "TLS connection from 127.0.0.1:");
 
 Deno.test("listen() serves a client made by hand, whose messages are as RFC 8446 has them", async () => {
   await withBench({ profiles: [2] }, async (bench) => {
@@ -137,17 +124,6 @@ Deno.test("listen() asks for a share of its group with a HelloRetryRequest, once
     });
   });
 });
-
-/** Flips the last bit of a message of that type. */
-const flip = (wanted: number): Change => (type, made) =>
-  type === wanted ? made.map((byte, index) => index === made.length - 1 ? byte ^ 1 : byte) : made;
-
-/** Leaves messages of a type out. */
-const without = (wanted: number): Change => (type, made) => type === wanted ? undefined : made;
-
-/** Says a message of that type in another way. */
-const instead = (wanted: number, made: Uint8Array<ArrayBuffer>): Change => (type, good) =>
-  type === wanted ? made : good;
 
 /** A handshake that the listener refuses. */
 interface Refused {
@@ -208,15 +184,10 @@ const refused: Record<string, Refused> = {
   },
   "whose certificate was tampered with": {
     act: (client) =>
-      client.handshake({}, (type, made) =>
-        type === certificateType
-          ? certificate(client.chain.map((der) => {
-            const changed = der.slice();
-            // Certificate, TBSCertificate (4 octets of header each), version (5), header of the serial number (2).
-            changed[4 + 4 + 5 + 2 + 3] ^= 1;
-            return changed;
-          }))
-          : made),
+      client.handshake(
+        {},
+        (type, made) => type === certificateType ? certificate(client.chain.map(withSerialFlipped)) : made,
+      ),
     error: BadCertificateSignature,
     alert: "decrypt_error",
   },
@@ -241,12 +212,12 @@ const refused: Record<string, Refused> = {
     alert: "unknown_ca",
   },
   "that leaves out Certificate": {
-    act: (client) => client.handshake({}, without(certificateType)),
+    act: (client) => client.handshake({}, withoutMessage(certificateType)),
     error: UnexpectedMessage,
     alert: "unexpected_message",
   },
   "that leaves out CertificateVerify": {
-    act: (client) => client.handshake({}, without(verifyType)),
+    act: (client) => client.handshake({}, withoutMessage(verifyType)),
     error: UnexpectedMessage,
     alert: "unexpected_message",
   },

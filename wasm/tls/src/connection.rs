@@ -8,7 +8,7 @@ use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{
     ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedStatus, WriteTraffic,
 };
-use rustls::{AlertDescription, CommonState, HandshakeKind};
+use rustls::{AlertDescription, CommonState, HandshakeKind, PeerMisbehaved};
 
 use crate::aead::alert_meant;
 use crate::config::{Client, NothingInCommon, Server};
@@ -322,6 +322,10 @@ impl Connection {
     /// Keeps the reason and lets the alert out that rustls has made of it.
     fn fail(&mut self, error: &rustls::Error) {
         let before = self.outbound.len();
+        if matches!(error, rustls::Error::PeerMisbehaved(PeerMisbehaved::SelectedUnofferedCipherSuite)) {
+            // RFC 8446 section 4.1.3; rustls says handshake_failure.
+            notes::set_alert_instead(Some(AlertDescription::IllegalParameter));
+        }
         // What is queued comes first, the alert last; once nothing is queued rustls only repeats the error.
         while matches!(self.step(), Step::Again) {}
         self.inbound = Buffer::default();
