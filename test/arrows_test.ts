@@ -43,6 +43,7 @@ const allowedInHardware: Record<string, readonly string[]> = {
   "hardware/trace": [...common],
   "hardware/sim": [
     ...common,
+    "hardware/trace",
     "hardware/uds",
     "hardware/doip",
     "hardware/serial",

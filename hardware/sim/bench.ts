@@ -49,6 +49,7 @@ export class SimulatedBench implements AsyncDisposable {
       timing,
       directory: options.directory,
       log,
+      tap: options.tap,
       breakCan: (adapterId: string) =>
         void adapters.find((adapter) => adapter.adapterId === adapterId)?.unplug(0),
     };

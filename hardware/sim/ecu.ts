@@ -42,8 +42,8 @@ export interface EcuSurroundings {
   timing?: SimulatedTiming;
   /** Folder of this ECU's memory and state. @default nothing is kept */
   directory?: string;
-  /** Has the gateway close its connections, for the fault of that name. @default the fault is a silence */
-  closeConnection?: () => void;
+  /** Has the gateway close a tester's connection, for the fault of that name. @default the fault is a silence */
+  closeConnection?: (tester: number) => void;
   /** @default nothing is said */
   log?: (message: string) => void;
   /** @default the system's clock */
@@ -339,7 +339,7 @@ export class SimulatedEcu implements DiagnosticEndpoint {
           this.#clock.after(fault.delay, () => respond(late));
         });
       case "close_connection":
-        return this.#surroundings.closeConnection?.();
+        return this.#surroundings.closeConnection?.(context.tester);
     }
   }
 

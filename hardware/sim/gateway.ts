@@ -1,7 +1,9 @@
 // A simulated zonal gateway: a DoIP entity with its ECUs behind it.
 import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
+import { type ByteStream, closeQuietly } from "../byte_stream.ts";
 import { DoipEntity } from "../doip/server.ts";
+import type { NetworkTap } from "../trace/tap.ts";
 import type { DiagnosticEndpoint } from "../uds/transport.ts";
 import { SimulatedEcu } from "./ecu.ts";
 import type { SimulatedGatewayOptions, SimulatedTiming } from "./options.ts";
@@ -12,6 +14,8 @@ export interface GatewaySurroundings {
   /** Folder in which each ECU has its own. */
   directory: string | undefined;
   log: (message: string) => void;
+  /** Records what a gateway's own listeners receive and send. */
+  tap?: (zonalGatewayId: string) => NetworkTap;
   /** Breaks the connection to an ECU that is not behind the gateway itself, for the fault of that name. */
   breakCan: (adapterId: string) => void;
 }
@@ -19,6 +23,8 @@ export interface GatewaySurroundings {
 // ISO 13400-2: E400–EFFF are functional addresses; the first one reaches every ECU of a gateway.
 const allEcus = 0xe400;
 const doipPort = 13_400;
+// Routing activation types of ISO 13400-2:2019, Table 47: default and WWH-OBD.
+const activations = [0x00, 0x01];
 // Diagnostic message NACK of ISO 13400-2 for an ECU that has no power.
 const targetUnreachable = 0x06;
 
@@ -27,6 +33,7 @@ export class SimulatedGateway {
   readonly options: SimulatedGatewayOptions;
   readonly ecus: readonly SimulatedEcu[];
   readonly #log: (message: string) => void;
+  readonly #tap: NetworkTap | undefined;
   #entity: DoipEntity | undefined;
   #port: number;
   #restarting: Promise<void> = Promise.resolve();
@@ -35,6 +42,7 @@ export class SimulatedGateway {
   private constructor(options: SimulatedGatewayOptions, surroundings: GatewaySurroundings) {
     this.options = options;
     this.#log = surroundings.log;
+    this.#tap = surroundings.tap?.(options.zonalGatewayId);
     this.#port = options.port ?? doipPort;
     this.ecus = options.ecus.map((ecu) =>
       new SimulatedEcu(ecu, {
@@ -43,8 +51,10 @@ export class SimulatedGateway {
         directory: surroundings.directory === undefined
           ? undefined
           : `${surroundings.directory}/${ecu.ecuId}`,
-        closeConnection: () =>
-          ecu.can === undefined ? void this.restart() : surroundings.breakCan(ecu.can.adapterId),
+        closeConnection: (tester) =>
+          ecu.can === undefined
+            ? void this.#entity?.disconnect(tester)
+            : surroundings.breakCan(ecu.can.adapterId),
         log: surroundings.log,
       })
     );
@@ -99,6 +109,12 @@ export class SimulatedGateway {
     return this.#restarting;
   }
 
+  /** Serves a tester's connection that was accepted elsewhere, over TLS for instance. It counts like the gateway's own. */
+  accept(stream: ByteStream, peer: { name: string; secure: boolean }): void {
+    if (this.#entity === undefined || this.#closed) closeQuietly(stream);
+    else this.#entity.accept(stream, peer);
+  }
+
   /** Stops listening, closes connections, switches the ECUs off. */
   async close(): Promise<void> {
     this.#closed = true;
@@ -121,6 +137,10 @@ export class SimulatedGateway {
       gid: identification(options.gid, `${options.zonalGatewayId} gid`, options.vin),
       nodes: new Map(ecus.map((ecu): [number, DiagnosticEndpoint] => [ecu.logicalAddress, ecu])),
       functional: new Map([[allEcus, ecus.map((ecu) => ecu.logicalAddress)]]),
+      // Without TLS every routing activation is denied with code 0x07 (ISO 13400-2:2019, Table 49). The further action
+      // 0x10 of an announcement (Table 6) stands for central security alone, and is none of that.
+      activation: { types: activations, tlsTypes: options.tlsRequired ? activations : [] },
+      tap: this.#tap,
       maxDataSize: Math.max(1 << 20, longestBlock + 64),
       admit: (target) => {
         const ecu = ecus.find(({ logicalAddress }) => logicalAddress === target);

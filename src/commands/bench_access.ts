@@ -1,5 +1,6 @@
 // Straight to an ECU of the bench, without the server: finds it in bench.yaml and opens the path, over DoIP or CAN.
 
+import { traced } from "../../hardware/can/traced_bus.ts";
 import { SlcanBus } from "../../hardware/can/slcan_bus.ts";
 import { DoipConnection } from "../../hardware/doip/client.ts";
 import { routingActivationCodes } from "../../hardware/doip/constants.ts";
@@ -8,9 +9,10 @@ import { IsoTpClient } from "../../hardware/isotp/client.ts";
 import { PortBusyError } from "../../hardware/serial/errors.ts";
 import { UdsClient } from "../../hardware/uds/client.ts";
 import type { BenchConfig, BenchEcuType } from "../config/schema.ts";
-import type { CanAdapter, EcuOnCan } from "../vmg/vehicle.ts";
+import type { CanAdapter, EcuOnCan, ZonalGateway } from "../vmg/vehicle.ts";
 import { type PlacedGateway, placeGateways } from "./bench_description.ts";
 import { canAdapterOf, ecuOnCan, placeAdapters } from "./can_description.ts";
+import { type BenchWiring, gatewayLink } from "./gateway_links.ts";
 import { CommandFailed, UsageError } from "./output.ts";
 
 /** An ECU with the way to it. */
@@ -61,12 +63,12 @@ interface OpenEcu {
  * @param run is given a client, and a function that gives another one over a new path when this one was lost
  */
 export async function withEcu<T>(
-  bench: BenchConfig,
+  wiring: BenchWiring,
   ecu: BenchEcu,
   signal: AbortSignal,
   run: (client: UdsClient, reconnect: () => Promise<UdsClient>) => Promise<T>,
 ): Promise<T> {
-  let open: OpenEcu | undefined = await openEcu(bench, ecu, signal);
+  let open: OpenEcu | undefined = await openEcu(wiring, ecu, signal);
   const close = async () => {
     const before = open;
     open = undefined;
@@ -76,22 +78,28 @@ export async function withEcu<T>(
   try {
     return await run(open.client, async () => {
       await close();
-      return (open = await openEcu(bench, ecu, signal)).client;
+      return (open = await openEcu(wiring, ecu, signal)).client;
     });
   } finally {
     await close();
   }
 }
 
-async function openEcu(bench: BenchConfig, ecu: BenchEcu, signal: AbortSignal): Promise<OpenEcu> {
+async function openEcu(wiring: BenchWiring, ecu: BenchEcu, signal: AbortSignal): Promise<OpenEcu> {
   if (ecu.can === undefined) {
-    const connection = await connect(ecu.gateway, bench.tester_address, signal);
+    const connection = await connect(
+      gatewayLink(ecu.gateway, wiring),
+      wiring.config.bench.tester_address,
+      signal,
+    );
     const client = new UdsClient(connection.transport(ecu.logicalAddress), { ecu: ecu.ecuId });
     return { client, close: () => connection.close() };
   }
   const { adapter, onCan } = ecu.can;
   const bus = await openAdapter(adapter, signal);
-  const isotp = new IsoTpClient(bus);
+  const isotp = new IsoTpClient(
+    wiring.trace === undefined ? bus : traced(bus, wiring.trace.can(adapter.adapterId)),
+  );
   const transport = isotp.transport(onCan.address, onCan.isotp);
   return {
     client: new UdsClient(transport, { ecu: ecu.ecuId, latency: canLatency }),
@@ -137,14 +145,24 @@ const testers = 16;
 
 /** Connects as the first tester from `address` on that no other command is using. */
 async function connect(
-  gateway: PlacedGateway,
+  gateway: ZonalGateway,
   address: number,
   signal: AbortSignal,
 ): Promise<DoipConnection> {
-  const { hostname, port } = gateway;
+  const { hostname, port } = gateway.hostname === undefined ? await gateway.locate(signal) : gateway;
+  const { openStream, tap } = gateway;
+  const open = openStream === undefined
+    ? { tap }
+    : { open: (signal: AbortSignal) => openStream(hostname, signal) };
   for (let tester = 0;; tester++) {
     try {
-      return await DoipConnection.connect({ hostname, port, sourceAddress: address + tester, signal });
+      return await DoipConnection.connect({
+        hostname,
+        port,
+        ...open,
+        sourceAddress: address + tester,
+        signal,
+      });
     } catch (error) {
       const inUse = error instanceof RoutingActivationError &&
         error.code === routingActivationCodes.sourceAddressInUse;

@@ -5,6 +5,7 @@ import type { BenchConfig, BenchEcuType, BenchVehicle } from "../config/schema.t
 import type { VehicleDescription } from "../vmg/vehicle.ts";
 import { canAdapterOf, ecuOnCan, placeAdapters, simulatedAdapter, simulatedCan } from "./can_description.ts";
 import { flashPlanOf, seedKeyOf } from "./flash_plan.ts";
+import { type BenchWiring, gatewayLink } from "./gateway_links.ts";
 import { addressesOf } from "./network.ts";
 
 type BenchEcu = BenchVehicle["gateways"][number]["ecus"][number];
@@ -16,15 +17,18 @@ const doipPort = 13_400;
 export interface PlacedGateway {
   vehicle: BenchVehicle;
   zonalGatewayId: string;
-  hostname: string;
+  /** Undefined for a real gateway that is looked for. */
+  hostname: string | undefined;
   port: number;
   logicalAddress: number;
+  eid: string | undefined;
+  tls: BenchVehicle["gateways"][number]["tls"];
   ecus: BenchEcu[];
 }
 
 /**
- * All gateways with their addresses: the n-th of the bench, counted over all vehicles, has the n-th address of the
- * network unless it has one of its own.
+ * All gateways with their addresses: the n-th of a simulated bench, counted over all vehicles, has the n-th address of
+ * the network unless it has one of its own.
  * @throws {RangeError} when the network has too few addresses
  */
 export function placeGateways(bench: BenchConfig): PlacedGateway[] {
@@ -34,9 +38,11 @@ export function placeGateways(bench: BenchConfig): PlacedGateway[] {
     vehicle.gateways.map((gateway) => ({
       vehicle,
       zonalGatewayId: gateway.zonal_gateway_id,
-      hostname: gateway.hostname ?? addresses(++n),
+      hostname: gateway.hostname ?? (bench.simulated ? addresses(++n) : undefined),
       port: gateway.port ?? doipPort,
       logicalAddress: gateway.logical_address,
+      eid: gateway.eid,
+      tls: gateway.tls,
       ecus: gateway.ecus,
     }))
   );
@@ -52,10 +58,12 @@ export function simulationOf(bench: BenchConfig, directory: string): SimulatedBe
     adapters,
     gateways: placeGateways(bench).map((gateway) => ({
       zonalGatewayId: gateway.zonalGatewayId,
-      hostname: gateway.hostname,
+      hostname: simulatedHostname(gateway),
       port: gateway.port,
       logicalAddress: gateway.logicalAddress,
+      eid: gateway.eid,
       vin: gateway.vehicle.vin,
+      tlsRequired: gateway.tls?.required ?? false,
       // What is behind a real adapter is real.
       ecus: gateway.ecus.filter((ecu) => ecu.can === undefined || simulated.has(ecu.can.adapter))
         .map((ecu) => simulatedEcu(ecu, bench.ecu_types[ecu.ecu_type])),
@@ -64,7 +72,7 @@ export function simulationOf(bench: BenchConfig, directory: string): SimulatedBe
 }
 
 /** A vehicle as its gateway sees it. */
-export function vehicleOf(bench: BenchConfig, vin: string): VehicleDescription {
+export function vehicleOf(bench: BenchConfig, vin: string, wiring: BenchWiring): VehicleDescription {
   const gateways = placeGateways(bench).filter((gateway) => gateway.vehicle.vin === vin);
   const [first] = gateways;
   if (first === undefined) throw new RangeError(`expected a vehicle of the bench, got ${vin}`);
@@ -73,13 +81,10 @@ export function vehicleOf(bench: BenchConfig, vin: string): VehicleDescription {
     vmgId: first.vehicle.vmg_id,
     model: first.vehicle.vehicle_model,
     year: first.vehicle.vehicle_year,
-    gateways: gateways.map(({ zonalGatewayId, hostname, port, logicalAddress }) => ({
-      zonalGatewayId,
-      hostname,
-      port,
-      logicalAddress,
-    })),
-    adapters: placeAdapters(bench).filter(({ vehicle }) => vehicle.vin === vin).map(canAdapterOf),
+    gateways: gateways.map((gateway) => gatewayLink(gateway, wiring)),
+    adapters: placeAdapters(bench).filter(({ vehicle }) => vehicle.vin === vin).map((placed) =>
+      canAdapterOf(placed, wiring.trace)
+    ),
     ecus: gateways.flatMap((gateway) =>
       gateway.ecus.map((ecu) => ({
         ecuId: ecu.ecu_id,
@@ -91,6 +96,11 @@ export function vehicleOf(bench: BenchConfig, vin: string): VehicleDescription {
       }))
     ),
   };
+}
+
+function simulatedHostname({ zonalGatewayId, hostname }: PlacedGateway): string {
+  if (hostname === undefined) throw new RangeError(`${zonalGatewayId}: a simulated gateway needs an address`);
+  return hostname;
 }
 
 function simulatedEcu(ecu: BenchEcu, type: BenchEcuType): SimulatedEcuOptions {

@@ -4,6 +4,7 @@ import { defaultAdapterPort } from "../../hardware/sim/adapter.ts";
 import type { SimulatedAdapterOptions, SimulatedCanOptions } from "../../hardware/sim/options.ts";
 import type { IsoTpAddress, IsoTpFunctionalAddress } from "../../hardware/isotp/address.ts";
 import type { IsoTpOptions } from "../../hardware/isotp/settings.ts";
+import type { BusTrace } from "../../hardware/trace/trace.ts";
 import { openPort } from "../../hardware/serial/open_port.ts";
 import { formatOf } from "../config/can.ts";
 import type { BenchAdapter, BenchConfig, BenchVehicle, EcuCan } from "../config/schema.ts";
@@ -61,10 +62,11 @@ export function simulatedAdapter({ adapter, simulated }: PlacedAdapter): Simulat
 }
 
 /** An adapter as whoever opens it needs it. */
-export function canAdapterOf({ adapter, target }: PlacedAdapter): CanAdapter {
+export function canAdapterOf({ adapter, target }: PlacedAdapter, trace?: BusTrace): CanAdapter {
   return {
     adapterId: adapter.adapter_id,
     where: target,
+    tap: trace?.can(adapter.adapter_id),
     openLine: (signal) => openPort(target, { baudRate: adapter.serial_baud_rate, signal }),
     settings: {
       bitRate: adapter.bit_rate,

@@ -2,18 +2,21 @@
 
 import type { Command } from "commander";
 import { discover } from "../../hardware/doip/discover.ts";
-import { placeGateways } from "./bench_description.ts";
+import { type PlacedGateway, placeGateways } from "./bench_description.ts";
 import { type CommonOptions, configOf, interruption, makeCommand, seconds, withJson } from "./common.ts";
+import { openTrace, type TraceOptions, withTrace } from "./trace.ts";
 import { CommandFailed, examples, print, printJson, printTable, UsageError } from "./output.ts";
 
-interface DiscoverOptions extends CommonOptions {
+interface DiscoverOptions extends CommonOptions, TraceOptions {
   target?: string[];
   timeout: number;
 }
 
 export function discoverCommand(): Command {
   const command = withJson(
-    makeCommand("discover", "asks for DoIP gateways: those of the bench, or at the addresses given"),
+    withTrace(
+      makeCommand("discover", "asks for DoIP gateways: those of the bench, or at the addresses given"),
+    ),
     "gateways as JSON",
   )
     .option("--target <address[:port]...>", "addresses to ask instead, a broadcast address too")
@@ -25,14 +28,25 @@ export function discoverCommand(): Command {
 async function run(options: DiscoverOptions): Promise<void> {
   const { bench } = await configOf(options);
   const placed = placeGateways(bench);
+  // A gateway whose address is not known is asked for at all the addresses where it may be.
+  const { discovery } = bench;
   const targets = options.target?.map(parseTarget) ??
-    placed.map(({ hostname, port }) => ({ hostname, port }));
+    uniqueTargets(
+      placed.flatMap(({ hostname, port }) =>
+        hostname === undefined
+          ? discovery.targets.map((target) => ({ hostname: target, port }))
+          : [{ hostname, port }]
+      ),
+    );
+  await using trace = await openTrace(options);
   using stop = interruption();
   const found = await discover({
     targets,
     timeout: options.timeout * 1000,
     // Each gateway of the bench answers once; who else is at a given address is not known beforehand.
-    enough: options.target === undefined ? targets.length : undefined,
+    enough: options.target === undefined ? placed.length : undefined,
+    localAddress: discovery.address,
+    tap: trace?.bus.network("discovery"),
     signal: stop.signal,
   });
   found.sort((a, b) => a.logicalAddress - b.logicalAddress);
@@ -61,13 +75,21 @@ async function run(options: DiscoverOptions): Promise<void> {
     const silent = placed.filter((it) =>
       options.target === undefined && !found.some((entity) => entity.logicalAddress === it.logicalAddress)
     );
-    for (const it of silent) print(`${it.zonalGatewayId} at ${it.hostname}:${it.port} did not answer`);
+    for (const it of silent) print(`${it.zonalGatewayId}${where(it)} did not answer`);
   }
   if (found.length === 0) {
     throw new CommandFailed(
       `no gateway answered within ${options.timeout} s; is the bench on? (zonebench serve, or the real one's power)`,
     );
   }
+}
+
+function where({ hostname, port }: PlacedGateway): string {
+  return hostname === undefined ? "" : ` at ${hostname}:${port}`;
+}
+
+function uniqueTargets(targets: { hostname: string; port: number }[]): { hostname: string; port: number }[] {
+  return [...new Map(targets.map((it) => [`${it.hostname} ${it.port}`, it])).values()];
 }
 
 function parseTarget(text: string): { hostname: string; port: number } {

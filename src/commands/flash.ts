@@ -12,7 +12,6 @@ import { flashPlanOf } from "./flash_plan.ts";
 import {
   address,
   type CommonOptions,
-  configOf,
   firmwareFormats,
   foldersOf,
   interruption,
@@ -20,9 +19,11 @@ import {
   oneOf,
   withJson,
 } from "./common.ts";
+import { type BenchWiring, openWiring } from "./gateway_links.ts";
+import { type TraceOptions, withTrace } from "./trace.ts";
 import { CommandFailed, examples, formatSize, print, printJson, Progress, UsageError } from "./output.ts";
 
-interface FlashOptions extends CommonOptions {
+interface FlashOptions extends CommonOptions, TraceOptions {
   vin?: string;
   version?: string;
   format: typeof firmwareFormats[number];
@@ -47,7 +48,7 @@ const fingerprint = new TextEncoder().encode("ZONEBENCH-CLI");
 
 export function flashCommand(): Command {
   const command = withJson(
-    makeCommand("flash", "flashes files into ECUs of the bench, without the server"),
+    withTrace(makeCommand("flash", "flashes files into ECUs of the bench, without the server")),
     "{ecu_id, version, bytes, seconds} as JSON, one line an ECU",
   )
     .argument("<ECU>", "ECU id in the bench file, e.g. ECU_005")
@@ -71,7 +72,8 @@ export function flashCommand(): Command {
 }
 
 async function run(pairs: string[], options: FlashOptions): Promise<void> {
-  const { bench } = await configOf(options);
+  await using wiring = await openWiring(options);
+  const { bench } = wiring.config;
   const jobs = jobsOf(pairs, (ecuId) => findEcu(bench, ecuId, options.vin));
   const { temporary } = foldersOf(options.data);
   await Deno.mkdir(temporary, { recursive: true, mode: 0o700 });
@@ -84,7 +86,7 @@ async function run(pairs: string[], options: FlashOptions): Promise<void> {
     const texts = all.map((it) => it.text).filter((it) => it !== "");
     progress.update(all.reduce((sum, it) => sum + it.share, 0) / all.length, texts.join(" · "));
   };
-  const outcomes = await inLanes(jobs, (job) => flashOne(bench, job, options, temporary, stop.signal, show));
+  const outcomes = await inLanes(jobs, (job) => flashOne(wiring, job, options, temporary, stop.signal, show));
   progress[Symbol.dispose]();
   for (const { ecuId, version, bytes, seconds } of outcomes.done) {
     if (options.json) printJson({ ecu_id: ecuId, version, bytes, seconds });
@@ -141,7 +143,7 @@ async function inLanes(
 }
 
 async function flashOne(
-  bench: BenchConfig,
+  wiring: BenchWiring,
   { ecu, file }: Job,
   options: FlashOptions,
   temporary: string,
@@ -155,7 +157,7 @@ async function flashOne(
     show(ecuId, 0, `reading ${basename(file)}`);
     const parsed = await parse(file, options, payload, signal);
     const image = fileImage(payload, parsed.segments, parsed.payloadSha256, parsed.hints);
-    const result = await withEcu(bench, ecu, signal, async (client, reconnect) => {
+    const result = await withEcu(wiring, ecu, signal, async (client, reconnect) => {
       const version = options.version ?? (await readIdentification(client)).swVersion;
       if (version === undefined) {
         throw new CommandFailed(`${ecuId} does not report a version now: give the new one with --version`);

@@ -107,6 +107,11 @@ export function printError(message: string): void {
   writeAll(Deno.stderr, `${label} ${message.split("\n").map(plain).join("\n       ")}\n`);
 }
 
+/** Says something beside the result, on standard error. */
+export function printNote(message: string): void {
+  writeAll(Deno.stderr, `${plain(message)}\n`);
+}
+
 /** A command line that cannot be carried out as it is written: exit code 2. */
 export class UsageError extends Error {
   override readonly name = "UsageError";

@@ -3,6 +3,7 @@
 import { type Command, Option } from "commander";
 import { join } from "node:path";
 import { SimulatedBench } from "../../hardware/sim/bench.ts";
+import type { BusTrace } from "../../hardware/trace/trace.ts";
 import { CodecPool } from "../codec/pool.ts";
 import type { Config } from "../config/schema.ts";
 import { describeError, type Logger } from "../log.ts";
@@ -23,14 +24,16 @@ import {
   loggerOf,
   makeCommand,
 } from "./common.ts";
+import { serveGatewayTls } from "./gateway_tls.ts";
 import { CommandFailed, examples, UsageError } from "./output.ts";
+import { openTrace, type TraceOptions, withTrace } from "./trace.ts";
 import { clientCredentials, clientProfile, serverOffers, serverProfiles } from "./tls.ts";
 import { simulatedSignals } from "./simulated_signals.ts";
 
 const parts = ["server", "vmg", "bench"] as const;
 type Part = typeof parts[number];
 
-interface ServeOptions extends CommonOptions {
+interface ServeOptions extends CommonOptions, TraceOptions {
   only?: Part;
 }
 
@@ -44,9 +47,11 @@ const banner = `
 `;
 
 export function serveCommand(): Command {
-  const command = makeCommand(
-    "serve",
-    "runs the OTA server, the gateways of the bench's vehicles and, where the bench is simulated, the bench",
+  const command = withTrace(
+    makeCommand(
+      "serve",
+      "runs the OTA server, the gateways of the bench's vehicles and, where the bench is simulated, the bench",
+    ),
   )
     .addOption(new Option("--only <part>", "only one of them").choices(parts))
     .action(run);
@@ -93,13 +98,19 @@ async function start(
   signal: AbortSignal,
 ): Promise<void> {
   const wants = (part: Part) => options.only === undefined || options.only === part;
+  const trace = await openTrace(options, log);
+  if (trace !== undefined) running.use(trace);
   if (wants("server")) await preparePki(config, folders, log);
   if (config.bench.simulated && wants("bench")) {
+    // With the vehicle's gateway in this program its own side is recorded: once is enough.
+    const recorded = wants("vmg") ? undefined : trace?.bus;
     const bench = await SimulatedBench.start({
       ...simulationOf(config.bench, folders.bench),
       log: (message) => log.debug(`[BENCH] ${message}`),
+      ...recorded === undefined ? {} : { tap: (gateway) => recorded.network(gateway) },
     });
     running.defer(() => bench.close());
+    running.use(await serveGatewayTls(bench, config, folders.pki, log, recorded));
     log.info(
       `Simulated bench: ${bench.gateways.length} gateways, ${bench.ecus.length} ECUs, timing ${config.bench.timing}`,
     );
@@ -113,7 +124,7 @@ async function start(
   if (wants("vmg")) {
     const pool = running.use(new CodecPool());
     for (const { vin } of config.bench.vehicles) {
-      const vmg = await startVehicle(vin, config, folders, log, pool, server);
+      const vmg = await startVehicle(vin, config, folders, log, pool, server, trace?.bus);
       running.defer(() => vmg.stop());
     }
   }
@@ -175,6 +186,9 @@ async function serverOptions(config: Config, folders: DataFolders, log: Logger) 
       port: server.mqtt.port,
       maxPayload: server.mqtt.max_payload,
       maxConnections: server.mqtt.max_connections,
+      maxQueued: server.mqtt.max_queued,
+      maxQueuedBytes: server.mqtt.max_queued_bytes,
+      maxQueuedAge: server.mqtt.max_queued_age * 1000,
     },
     local: { port: server.local.port },
     compressionLevel: config.packages.compression_level,
@@ -220,13 +234,14 @@ async function startVehicle(
   log: Logger,
   pool: CodecPool,
   server: RunningServer | undefined,
+  trace: BusTrace | undefined,
 ): Promise<RunningVmg> {
   const { vmg } = config;
   const profile = clientProfile(config);
   const { certificateChain, privateKey, trust } = await vehicleCredentials(folders.pki, vin, profile);
   const key = await importVerifyKey(await Deno.readTextFile(join(folders.pki, "signing.pub")));
   return await startVmg({
-    vehicle: vehicleOf(config.bench, vin),
+    vehicle: vehicleOf(config.bench, vin, { config, pki: folders.pki, holder: `vehicle ${vin}`, trace }),
     directory: join(folders.vmg, vin),
     credentials: { certificateChain, privateKey },
     profile,

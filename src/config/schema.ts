@@ -92,9 +92,23 @@ const ecu = z.strictObject({
 const gateway = z.strictObject({
   zonal_gateway_id: id.zonalGatewayId,
   logical_address: address16,
-  /** Address of the gateway. Without it, the n-th gateway has the n-th address of `bench.network`. */
+  /** Address of the gateway. Without it, the n-th simulated one has the n-th address of `bench.network`; a real one is looked for. */
   hostname: hostname.optional(),
   port: z.int().min(1).max(65_535).optional(),
+  /** Entity identification, where VIN and logical address do not tell a gateway that is looked for. */
+  eid: z.string().regex(/^[0-9A-Fa-f]{12}$/, "must be 12 hexadecimal digits").optional(),
+  /** DoIP over TLS: the gateway is reached that way. */
+  tls: z.strictObject({
+    port: z.int().min(1).max(65_535).default(3496),
+    /** A simulated gateway activates no routing without TLS (response code 0x07). */
+    required: z.boolean().default(true),
+    /** @default the vehicle's profile */
+    profile: profileId.optional(),
+    /** Name that the gateway's certificate carries. @default the gateway's address */
+    server_name: hostname.optional(),
+    /** Certificates (a PEM file) that its chain ends in. @default the bench's authority */
+    trust: z.string().min(1).optional(),
+  }).optional(),
   ecus: z.array(ecu).max(100),
 });
 
@@ -118,6 +132,14 @@ export const bench = z.strictObject({
   timing: z.enum(["realistic", "none"]),
   vmg_address: address16,
   tester_address: address16,
+  /** How real gateways without a `hostname` are looked for. */
+  discovery: z.strictObject({
+    /** Own address on the network of the gateways. @default the system chooses */
+    address: z.string().refine((text) => id.ipAddress.safeParse(text).success, "must be an IP address")
+      .optional(),
+    /** Addresses that are asked, broadcast addresses among them. */
+    targets: z.array(hostname).min(1).max(64).default(["255.255.255.255"]),
+  }).default({ targets: ["255.255.255.255"] }),
   ecu_types: z.record(id.ecuType, ecuType),
   vehicles: z.array(vehicle).min(1).max(100),
 }).check((context) => {

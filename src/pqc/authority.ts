@@ -253,6 +253,41 @@ export async function issueVehicle(vin: string, options: IssueOptions): Promise<
   });
 }
 
+/** Names of zonal gateways as they stand in file names and common names. */
+const gatewayName = /^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$/;
+
+/** Options of {@link issueGateway}. */
+export interface IssueGatewayOptions extends IssueOptions {
+  /** Names and addresses by which testers reach it over TLS. At least one. */
+  names: readonly string[];
+}
+
+/**
+ * Issues `gateway-{ID}.crt` and `.key` for a zonal gateway that answers DoIP over TLS, unless a good one is there.
+ *
+ * @throws {InvalidName} when the id does not do for a file, or a name is neither a host name nor an address.
+ * @throws {AuthorityMissing} when the authority or its key is not in the directory.
+ */
+export async function issueGateway(
+  zonalGatewayId: string,
+  options: IssueGatewayOptions,
+): Promise<IssueResult> {
+  if (!gatewayName.test(zonalGatewayId)) {
+    throw new InvalidName(
+      `gateway: expected 1 to 40 letters, digits, '_', '-', got ${JSON.stringify(zonalGatewayId)}`,
+    );
+  }
+  if (options.names.length === 0) {
+    throw new InvalidName(`gateway ${zonalGatewayId}: expected a name, got none`);
+  }
+  const name = `gateway-${zonalGatewayId}`;
+  return await issue(options, name, {
+    subject: [{ O: ["Zonebench"] }, { OU: ["gateway"] }, { CN: [name] }],
+    names: options.names.map((it) => checkServerName(it)),
+    purpose: "server",
+  });
+}
+
 /** Operator names stand in file names and in a common name of at most 64 characters (RFC 5280 appendix A.1). */
 const operatorName = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,39}$/;
 

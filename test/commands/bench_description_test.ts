@@ -34,8 +34,13 @@ Deno.test("a network that begins in its middle is the whole network", async () =
 });
 
 Deno.test("the vehicle that the gateway serves and the simulation agree on every ECU", async () => {
-  const { bench } = await loadConfig();
-  const vehicle = vehicleOf(bench, "KMHZB00BENCH00001");
+  const config = await loadConfig();
+  const { bench } = config;
+  const vehicle = vehicleOf(bench, "KMHZB00BENCH00001", {
+    config,
+    pki: "data/pki",
+    holder: "operator bench",
+  });
   const simulated = simulationOf(bench, "data/bench").gateways.flatMap((gateway) =>
     gateway.ecus.map((ecu) => [ecu.ecuId, ecu.ecuType, ecu.logicalAddress, gateway.zonalGatewayId])
   );
@@ -47,9 +52,9 @@ Deno.test("the vehicle that the gateway serves and the simulation agree on every
 });
 
 Deno.test("a vehicle that is not on the bench is refused", async () => {
-  const { bench } = await loadConfig();
+  const config = await loadConfig();
   assert.throws(
-    () => vehicleOf(bench, "KMHZB00BENCH99999"),
+    () => vehicleOf(config.bench, "KMHZB00BENCH99999", { config, pki: "data/pki", holder: "operator bench" }),
     /expected a vehicle of the bench, got KMHZB00BENCH99999/,
   );
 });

@@ -27,7 +27,11 @@ const bad: [string, Partial<VehicleDescription>, RegExp][] = [
   ["a VIN with an O", { vin: "KMHZZ81KBMO000036" }, /vin "KMHZZ81KBMO000036": must be a VIN/],
   ["a gateway id with a wildcard", { vmgId: "VMG/+" }, /vmgId "VMG\/\+"/],
   ["a gateway twice", { gateways: [...good.gateways, gateway] }, /gateway ZG_BODY is described twice/],
-  ["a port of 0", { gateways: [{ ...gateway, port: 0 }] }, /ZG_BODY: port: expected .* got 0/],
+  [
+    "a port of 0",
+    { gateways: [{ ...gateway, hostname: "127.0.36.1", port: 0 }] },
+    /ZG_BODY: port: expected .* got 0/,
+  ],
   ["an ECU twice", { ecus: [ecu, ecu] }, /ECU ECU_001 is described twice/],
   [
     "an ECU behind no gateway",

@@ -1,6 +1,7 @@
 // The one link to a CAN adapter: opened when it is needed, kept, and found again by itself after the adapter was unplugged.
 
 import { SlcanBus } from "../../../hardware/can/slcan_bus.ts";
+import { traced } from "../../../hardware/can/traced_bus.ts";
 import { IsoTpClient } from "../../../hardware/isotp/client.ts";
 import type { Logger } from "../../log.ts";
 import { AdapterUnreachableError, explain } from "../errors.ts";
@@ -76,7 +77,7 @@ export class AdapterPath implements EcuPath {
 
   async #connect(): Promise<OpenAdapter> {
     const { signal } = this.#ended;
-    const { adapterId, openLine, settings } = this.adapter;
+    const { adapterId, openLine, settings, tap } = this.adapter;
     let bus: SlcanBus;
     try {
       bus = await SlcanBus.open(openLine, {
