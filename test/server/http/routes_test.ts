@@ -72,6 +72,31 @@ Deno.test("the REST interface takes a vehicle from registration to a finished up
     assert.equal(list.total, 2);
   });
 
+  await t.step("a VBF file is recognized, and what it says of its download is kept", async () => {
+    const query = { ecu_type: "GATEWAY_CONTROLLER", hw_version: "HW1", version: "1.0.0" } as const;
+    // One block, 01 02 03 04 at 0x8000; CRC-16 and CRC-32 were made with Python's binascii and zlib.
+    const file = new Uint8Array([
+      ...new TextEncoder().encode(
+        "vbf_version = 2.6; header { call = 0x8000; erase = {{0x8000, 0x400}}; file_checksum = 0x093F05CB; }",
+      ),
+      ...Uint8Array.fromHex("00008000000000040102030489c3"),
+    ]);
+    const image = await operator.rest.upload(routes.addFirmware, { query, stream: chunks(file) });
+    assert.equal(image.format, "vbf");
+    assert.deepEqual(image.segments, [{ address: 0x8000, length: 4 }]);
+    assert.deepEqual(image.download, { erase: [{ address: 0x8000, length: 0x400 }], call: 0x8000 });
+    const list = await operator.rest.call(routes.listFirmware, { query: { ecu_type: "GATEWAY_CONTROLLER" } });
+    assert.deepEqual(list.images, [image]);
+    file[file.length - 3] ^= 1;
+    await assert.rejects(
+      operator.rest.upload(routes.addFirmware, {
+        query: { ...query, version: "1.0.1" },
+        stream: chunks(file),
+      }),
+      /CRC-16/,
+    );
+  });
+
   await t.step("a report shows what is outdated by semantic version", async () => {
     const body = report(vinA, "VMG-001", [
       ecu("ECU_001", "1.9.9"),
@@ -319,7 +344,7 @@ Deno.test("the REST interface takes a vehicle from registration to a finished up
     await server.restart();
     const list = await operator.rest.call(routes.listVehicles, {});
     assert.equal(list.total, 2);
-    assert.equal((await operator.rest.call(routes.listFirmware, {})).total, 2);
+    assert.equal((await operator.rest.call(routes.listFirmware, {})).total, 3);
     assert.equal(
       (await operator.rest.call(routes.getUpdate, { path: { id: updateId } })).status,
       "completed",
