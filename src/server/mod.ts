@@ -286,6 +286,7 @@ async function start(options: ServerOptions, undo: Undo): Promise<RunningServer>
   const maintenance = new Maintenance({
     ...options.maintenance,
     retention: options.retention ?? {},
+    maxQueuedAge: options.mqtt?.maxQueuedAge ?? 604_800_000,
     store,
     files,
     registry,

@@ -39,6 +39,10 @@ export interface MqttOptions {
   maxSilence?: number;
   /** Messages that wait for one client's session at most; the oldest goes first. @default 1000 */
   maxQueued?: number;
+  /** Bytes of topics and payloads that wait for one client's session at most. @default 16777216 */
+  maxQueuedBytes?: number;
+  /** How long a message waits in a session at most. @default 604800000 */
+  maxQueuedAge?: number;
 }
 
 export interface LocalOptions {

@@ -37,8 +37,13 @@ export interface TestServer extends AsyncDisposable {
   readonly operator: Caller;
   /** Stops the server and starts it again on the same data; ports change. */
   restart(): Promise<void>;
-  /** Connects an MQTT client over this product's TLS. */
-  mqtt(caller: Caller, options: IClientOptions, onMessage?: (payload: string) => void): Promise<MqttClient>;
+  /** Connects an MQTT client over this product's TLS. @param prepare sees the client before anything is received */
+  mqtt(
+    caller: Caller,
+    options: IClientOptions,
+    onMessage?: (payload: string) => void,
+    prepare?: (client: MqttClient) => void,
+  ): Promise<MqttClient>;
 }
 
 /** What differs of a server. */
@@ -106,14 +111,14 @@ export async function startTestServer(
       await server.stop();
       server = await startServer(options);
     },
-    async mqtt(caller, mqttOptions, onMessage) {
+    async mqtt(caller, mqttOptions, onMessage, prepare) {
       const { stream } = await connect({
         hostname,
         port: server.mqtt.port,
         credentials: caller.credentials,
         trust: caller.credentials.trust,
       });
-      return await mqttOver(stream, mqttOptions, onMessage);
+      return await mqttOver(stream, mqttOptions, onMessage, prepare);
     },
     async [Symbol.asyncDispose]() {
       for (const agent of agents) await agent.destroy();
@@ -128,6 +133,7 @@ function mqttOver(
   stream: Duplex,
   options: IClientOptions,
   onMessage?: (payload: string) => void,
+  prepare?: (client: MqttClient) => void,
 ): Promise<MqttClient> {
   // The stream stays half open when the broker ends its side: the client has nothing more to say then.
   stream.once("end", () => stream.destroy());
@@ -137,6 +143,7 @@ function mqttOver(
     protocolVersion: 4,
     ...options,
   });
+  prepare?.(client);
   if (onMessage) client.on("message", (_topic, payload) => onMessage(payload.toString()));
   return new Promise((resolve, reject) => {
     client.once("connect", () => resolve(client));

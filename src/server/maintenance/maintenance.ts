@@ -15,6 +15,8 @@ import type { FileKind, Store } from "../store/mod.ts";
 
 export interface MaintenanceServiceOptions extends MaintenanceOptions {
   retention: RetentionOptions;
+  /** How long a message waits in a broker session, in milliseconds. */
+  maxQueuedAge: number;
   store: Store;
   files: DataFiles;
   registry: Registry;
@@ -149,6 +151,8 @@ export class Maintenance {
       // As long as telemetry itself is known by its message_id.
       inbound: retention.telemetry ?? 30 * day,
       rejected: retention.diagnostics ?? 90 * day,
+      mqttQueue: this.#options.maxQueuedAge,
+      mqttIncoming: this.#options.maxQueuedAge,
     }, { signal });
     const found = Object.entries(deleted).filter(([, count]) => count > 0);
     if (found.length > 0) log.info("Old rows deleted", Object.fromEntries(found));

@@ -22,7 +22,7 @@ import type { Store } from "../store/mod.ts";
 import { Connection } from "./connection.ts";
 import { Delivery, retainedConfigs } from "./delivery.ts";
 import { guardFrames } from "./frame_guard.ts";
-import { MemorySessions } from "./sessions.ts";
+import { Sessions } from "./sessions.ts";
 import { isOwnFilter, ownTopic } from "./topics.ts";
 
 export interface BrokerOptions extends MqttOptions {
@@ -63,9 +63,11 @@ export async function startBroker(options: BrokerOptions): Promise<RunningBroker
 class Broker implements RunningBroker {
   readonly #options: BrokerOptions;
   readonly #log: Logger;
-  readonly #sessions: MemorySessions;
+  readonly #sessions: Sessions;
   readonly #delivery: Delivery;
   readonly #connections = new Map<Client, Connection>();
+  /** Also of clients that are gone: what they said last is still being written down. */
+  readonly #connectionOf = new WeakMap<Client, Connection>();
   /** The newest connection of each vehicle. */
   readonly #current = new Map<string, Connection>();
   #aedes: Aedes | undefined;
@@ -75,8 +77,13 @@ class Broker implements RunningBroker {
   constructor(options: BrokerOptions) {
     this.#options = options;
     this.#log = options.log;
-    this.#sessions = new MemorySessions({
-      maxQueued: options.maxQueued ?? 1000,
+    this.#sessions = new Sessions({
+      store: options.store.mqttSessions,
+      limits: {
+        count: options.maxQueued ?? 1000,
+        bytes: options.maxQueuedBytes ?? 16_777_216,
+        age: options.maxQueuedAge ?? 604_800_000,
+      },
       retained: (filters) => retainedConfigs(options.store, filters),
       onDropped: (clientId, topic) =>
         this.#log.warn(`The queue of ${clientId} is full: the oldest message on ${topic} goes`),
@@ -173,6 +180,7 @@ class Broker implements RunningBroker {
     await Promise.race([settled, new Promise((resolve) => setTimeout(resolve, limit))]);
     await new Promise<void>((resolve) => this.#aedes ? this.#aedes.close(resolve) : resolve());
     for (const { stream } of this.#connections.values()) stream.destroy();
+    await this.#sessions.destroy();
   }
 
   #accept(tls: TlsConnection): void {
@@ -191,6 +199,7 @@ class Broker implements RunningBroker {
     const connection = new Connection(tls, stream, identity);
     const client = this.#aedes.handle(stream);
     this.#connections.set(client, connection);
+    this.#connectionOf.set(client, connection);
     this.#options.metrics.connections.set({ listener: "mqtt" }, this.#connections.size);
     stream.once("close", () => {
       this.#connections.delete(client);
@@ -229,9 +238,13 @@ class Broker implements RunningBroker {
       if (wrong !== undefined) return refuse(`the will ${wrong}`, connack.notAuthorized);
     }
     await this.#options.registry.linked(identity.vin, "mqtt", connection.tls);
+    // The end of an earlier connection may let go of it meanwhile; once this one is the current one, nobody does.
+    while (!this.#sessions.has(identity.name)) await this.#sessions.load(identity.name);
+    this.#sessions.forgetInFlight(identity.name);
     this.#current.set(identity.vin, connection);
     connection.client = client;
     connection.accepted = true;
+    if (!packet.clean) this.#delivery.begin(connection);
   }
 
   async #wrongWill(
@@ -255,7 +268,7 @@ class Broker implements RunningBroker {
    * message is committed, and in the order in which messages came (4.6).
    */
   #publish(client: Client | null, packet: PublishPacket, done: (error?: Error | null) => void): void {
-    const connection = client ? this.#connectionOf(client) : undefined;
+    const connection = client ? this.#connectionOf.get(client) : undefined;
     if (!connection) {
       // The broker's own messages have no client.
       done(client ? new Error("the connection has ended") : null);
@@ -316,7 +329,7 @@ class Broker implements RunningBroker {
 
   /** SUBSCRIBE: whether this filter is granted; a refused one is answered with 0x80 (3.9.3). */
   async #subscribe(client: Client, subscription: Subscription): Promise<boolean> {
-    const connection = this.#connectionOf(client);
+    const connection = this.#connectionOf.get(client);
     if (connection?.identity.kind !== "vehicle") return false;
     if (isOwnFilter(subscription.topic, connection.names)) return true;
     await this.#refreshNames(connection);
@@ -328,16 +341,15 @@ class Broker implements RunningBroker {
 
   /** The last gate before a message goes out: a session that holds a filter it should not gets nothing by it. */
   #forward<P extends PublishPacket>(client: Client, packet: P): P | null {
-    const connection = this.#connectionOf(client);
+    const connection = this.#connectionOf.get(client);
     if (!connection || !isOwnFilter(packet.topic, connection.names)) return null;
     return this.#delivery.identified(connection, packet);
   }
 
   #ready(client: Client): void {
-    const connection = this.#connectionOf(client);
+    const connection = this.#connectionOf.get(client);
     if (connection?.identity.kind !== "vehicle") return;
     const { vin } = connection.identity;
-    this.#delivery.begin(connection);
     this.#background("a vehicle's arrival", async () => {
       if (this.#current.get(vin) === connection) await this.#options.registry.setStatus(vin, "online");
       await this.#delivery.deliver(connection);
@@ -345,7 +357,7 @@ class Broker implements RunningBroker {
   }
 
   #subscribed(client: Client): void {
-    const connection = this.#connectionOf(client);
+    const connection = this.#connectionOf.get(client);
     if (connection) this.#background("sending what waited", () => this.#delivery.deliver(connection));
   }
 
@@ -355,15 +367,14 @@ class Broker implements RunningBroker {
   }
 
   #acknowledged(packet: { payload: unknown }, client: Client): void {
-    const connection = this.#connectionOf(client);
+    const connection = this.#connectionOf.get(client);
     if (!connection) return;
     this.#background("an acknowledgement", () => this.#delivery.acknowledged(connection, packet));
   }
 
   #disconnected(client: Client): void {
-    const connection = this.#connectionOf(client);
+    const connection = this.#connectionOf.get(client);
     if (connection?.identity.kind !== "vehicle") return;
-    if (client.clean) this.#sessions.end(client.id);
     const { vin } = connection.identity;
     if (this.#current.get(vin) !== connection) return;
     this.#log.info(`${connection.identity.name} disconnected`);
@@ -372,12 +383,13 @@ class Broker implements RunningBroker {
       await connection.settled();
       if (this.#current.get(vin) !== connection) return;
       this.#current.delete(vin);
+      this.#sessions.unload(connection.identity.name);
       if (!this.#stopping) await this.#options.registry.setStatus(vin, "offline");
     });
   }
 
   #failed(client: Client, error: Error): void {
-    const connection = this.#connectionOf(client);
+    const connection = this.#connectionOf.get(client);
     const name = connection?.identity.name ?? "a client";
     this.#log.warn(`Connection of ${name} ended: ${describeError(error)}`);
   }
@@ -393,11 +405,6 @@ class Broker implements RunningBroker {
   async #refreshNames(connection: Connection): Promise<void> {
     if (connection.identity.kind !== "vehicle" || !connection.mayRefresh()) return;
     connection.vmgId = (await this.#options.registry.find(connection.identity.vin))?.vmgId;
-  }
-
-  #connectionOf(client: Client): Connection | undefined {
-    return this.#connections.get(client) ??
-      [...this.#current.values()].find((known) => known.client === client);
   }
 
   #background(what: string, work: () => Promise<void>): void {

@@ -8,13 +8,13 @@ import type { Outbox } from "../outbox.ts";
 import type { UpdateService } from "../ota/updates.ts";
 import type { Store } from "../store/mod.ts";
 import type { Connection } from "./connection.ts";
-import type { MemorySessions, QueuedPacket } from "./sessions.ts";
+import type { QueuedPacket, Sessions } from "./sessions.ts";
 import { matchesFilter } from "./topics.ts";
 
 export interface DeliveryOptions {
   outbox: Outbox;
   updates: UpdateService;
-  sessions: MemorySessions;
+  sessions: Sessions;
   log: Logger;
 }
 
@@ -33,7 +33,10 @@ export class Delivery {
     this.#options = options;
   }
 
-  /** A client is ready: what its session still holds is being sent by the broker, and need not be sent again. */
+  /**
+   * A client is about to go on with its session: what that still holds is sent by the broker, and need not be sent again.
+   * To be called before the broker begins: an acknowledgement may come before the client counts as ready.
+   */
   begin(connection: Connection): void {
     for (const { payload } of this.#options.sessions.queued(connection.identity.name)) {
       const id = messageIdOf(payload);
@@ -94,8 +97,11 @@ export class Delivery {
     if (connection.identity.kind !== "vehicle") return;
     const id = messageIdOf(packet.payload);
     // Others are the vehicle's own messages that it hears again.
-    if (id === undefined || !connection.sent.delete(id)) return;
+    if (id === undefined || !connection.sent.has(id)) return;
     await acknowledge(this.#options, connection.identity.vin, id);
+    // A delivery that looked into the database before this was noted still finds the message waiting.
+    await connection.delivering?.catch(() => {}); // Whoever began it hears of its failure.
+    connection.sent.delete(id);
   }
 
   /**

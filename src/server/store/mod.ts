@@ -8,6 +8,7 @@ import { Images } from "./images.ts";
 import { Inbound } from "./inbound.ts";
 import { migrate } from "./migrate.ts";
 import { migrations } from "./migrations/mod.ts";
+import { MqttSessions } from "./mqtt_sessions.ts";
 import { Packages } from "./packages.ts";
 import { openPglite } from "./pglite.ts";
 import { openPostgres } from "./postgres.ts";
@@ -26,6 +27,7 @@ export type * from "./diagnostics.ts";
 export type * from "./images.ts";
 export { targetKey } from "./images.ts";
 export type * from "./inbound.ts";
+export type * from "./mqtt_sessions.ts";
 export type * from "./packages.ts";
 export type { Page, PageRequest } from "./page.ts";
 export type * from "./retention.ts";
@@ -48,6 +50,7 @@ export interface Repositories {
   readonly telemetry: TelemetryStore;
   readonly anomalies: Anomalies;
   readonly inbound: Inbound;
+  readonly mqttSessions: MqttSessions;
   readonly statistics: StatisticsStore;
   readonly retention: Retention;
 }
@@ -133,6 +136,7 @@ function repositories(context: Context): Repositories {
     telemetry: new TelemetryStore(context),
     anomalies: new Anomalies(context),
     inbound: new Inbound(context),
+    mqttSessions: new MqttSessions(context),
     statistics: new StatisticsStore(context),
     retention: new Retention(context),
   };

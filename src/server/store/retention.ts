@@ -22,6 +22,10 @@ export interface RetentionAges {
   /** How long a repeated message is recognised. */
   inbound?: number;
   rejected?: number;
+  /** Messages that wait in a broker session. */
+  mqttQueue?: number;
+  /** QoS 2 messages whose PUBREL never came. */
+  mqttIncoming?: number;
 }
 
 export type RetentionSubject = keyof RetentionAges;
@@ -69,6 +73,10 @@ const STATEMENTS: Readonly<Record<RetentionSubject, string>> = {
     select seq from commands where created < $1
       and (acked_at is not null or withdrawn_at is not null or expires < $1)
     order by created limit $2)`,
+  mqttQueue:
+    `delete from mqtt_queue where entry_id in (select entry_id from mqtt_queue where queued < $1 order by queued limit $2)`,
+  mqttIncoming: `delete from mqtt_incoming where (client_id, packet_id) in (
+    select client_id, packet_id from mqtt_incoming where received < $1 order by received limit $2)`,
 };
 
 const SUBJECTS = Object.keys(STATEMENTS).filter((name): name is RetentionSubject => name in STATEMENTS);
