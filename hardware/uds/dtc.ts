@@ -116,9 +116,8 @@ export interface DtcSnapshot {
 /**
  * Takes snapshot records apart: number, count of identifiers, each identifier with its data (12.3.3).
  *
- * @param lengthOf bytes of an identifier's data, from the ECU's description. Where it says undefined, one record with
- *   one identifier is still read to its end; of anything longer nobody could tell where the data end
- * @returns undefined when the bytes do not fit the lengths
+ * @param lengthOf bytes of an identifier's data, from the ECU's description: nothing else tells where the data end
+ * @returns undefined when a length is not known or the bytes do not fit
  */
 export function decodeSnapshots(
   bytes: Uint8Array,
@@ -135,7 +134,7 @@ export function decodeSnapshots(
       if (at + 2 > bytes.length) return undefined;
       const did = bytes[at] << 8 | bytes[at + 1];
       at += 2;
-      const length = lengthOf(did) ?? (snapshots.length === 0 && count === 1 ? bytes.length - at : undefined);
+      const length = lengthOf(did);
       if (length === undefined || at + length > bytes.length) return undefined;
       values.push({ did, data: bytes.slice(at, at + length) });
       at += length;
