@@ -1,4 +1,5 @@
 // How one type of ECU wants to be flashed: which steps, routines, identifiers, security and limits.
+import { type CompressionMethod, compressionMethods } from "./compression.ts";
 import { checkFingerprint, type FingerprintPart } from "./fingerprint.ts";
 import { type CheckMethod, checkMethods } from "./memory_check.ts";
 import { checkPreconditions, type Precondition } from "./preconditions.ts";
@@ -79,8 +80,13 @@ export interface FlashPlan {
   addressBytes?: number;
   /** Bytes of a size in 34 and FF00. 1 … 5. @default 4 */
   sizeBytes?: number;
-  /** dataFormatIdentifier of RequestDownload. @default 0x00, neither compressed nor encrypted */
+  /**
+   * dataFormatIdentifier of RequestDownload: compression in the high nibble, encryption in the low.
+   * @default 0x00, neither; with `compression` 0x10
+   */
   dataFormat?: number;
+  /** How the payload is compressed on its way, unless the file was compressed before. @default "none" */
+  compression?: CompressionMethod;
   /** What must hold before the ECU is programmed, in this order. @default the routine 0x0203 must end well */
   preconditions?: readonly Precondition[];
   /** Whether communication is switched off (28) before DTC setting (85). @default false */
@@ -178,6 +184,15 @@ export function resolveFlashPlan(plan: FlashPlan = {}): ResolvedFlashPlan {
   if (resume !== false) {
     within("did" in resume ? resume.did : resume.routine, 0, 0xffff, "resume");
   }
+  const compression = oneOf(compressionMethods, plan.compression ?? "none", "compression");
+  const dataFormat = within(plan.dataFormat ?? (compression === "none" ? 0 : 0x10), 0, 0xff, "dataFormat");
+  if (compression !== "none" && dataFormat >> 4 === 0) {
+    throw new RangeError(
+      `flash plan dataFormat: expected a compression method in its high nibble with ${compression}, got ${
+        hex(dataFormat, 2)
+      }`,
+    );
+  }
   return {
     skipped,
     preconditions,
@@ -213,7 +228,8 @@ export function resolveFlashPlan(plan: FlashPlan = {}): ResolvedFlashPlan {
     maxBlockLength: within(plan.maxBlockLength ?? 0xffff, 3, 0xffffff, "maxBlockLength"),
     addressBytes: within(plan.addressBytes ?? 4, 1, 5, "addressBytes"),
     sizeBytes: within(plan.sizeBytes ?? 4, 1, 5, "sizeBytes"),
-    dataFormat: within(plan.dataFormat ?? 0, 0, 0xff, "dataFormat"),
+    compression,
+    dataFormat,
     eraseRoutine: within(plan.eraseRoutine ?? Routine.eraseMemory, 0, 0xffff, "eraseRoutine"),
     checkMemoryRoutine: within(
       plan.checkMemoryRoutine ?? Routine.checkMemory,

@@ -8,6 +8,7 @@ import { CommunicationControl, DtcSetting, hex, ResetType, Session } from "../ud
 import { UdsTimeoutError, UdsTransportError } from "../uds/transport.ts";
 import { FlashCancelledError, FlashError } from "./errors.ts";
 import { decodeText } from "./identification.ts";
+import { compressSegment } from "./compression.ts";
 import { buildFingerprint } from "./fingerprint.ts";
 import type { FirmwareImage, ImageReader, Segment } from "./image.ts";
 import { imageCheck, segmentChecks } from "./memory_check.ts";
@@ -356,9 +357,15 @@ class Flash {
     });
     await this.#do("transfer_data", async () => {
       const { onProgress, signal } = this.#options;
-      this.#blocks += await transfer(client, reader, {
-        offset,
-        length: segment.length,
+      // What was compressed before is not compressed again.
+      const method = this.#image.hints?.dataFormat === undefined ? plan.compression : "none";
+      await using compressed = method === "none"
+        ? undefined
+        : await compressSegment(reader, segment, offset, method);
+      const length = compressed?.length ?? segment.length;
+      this.#blocks += await transfer(client, compressed?.reader ?? reader, {
+        offset: compressed === undefined ? offset : 0,
+        length,
         maxBlockLength,
         blockRepeats: plan.blockRepeats,
         step: "transfer_data",
@@ -367,7 +374,8 @@ class Flash {
           if (reached !== undefined) reached.sent = before + bytes;
         },
         onBlock: (bytes) => {
-          this.#done = offset + bytes;
+          this.#done = offset +
+            (compressed === undefined ? bytes : Math.floor(segment.length * bytes / length));
           onProgress?.("transfer_data", this.#done, this.#image.size);
         },
       });

@@ -30,6 +30,7 @@ export function flashPlanOf(type: BenchEcuType): FlashPlan {
     addressBytes: flash.address_bytes,
     sizeBytes: flash.size_bytes,
     dataFormat: flash.data_format,
+    compression: flash.compression,
     maxBlockLength: flash.max_block_length,
     blockRepeats: flash.block_repeats,
     callRoutine: flash.call_routine,

@@ -120,6 +120,7 @@ const flash = z.strictObject({
   address_bytes: z.int().min(1).max(5).optional(),
   size_bytes: z.int().min(1).max(5).optional(),
   data_format: byte.optional(),
+  compression: z.enum(["none", "zlib", "deflate"], "must be none, zlib or deflate").optional(),
   max_block_length: z.int().min(3).max(0xff_ffff).optional(),
   block_repeats: z.int().min(0).max(10).optional(),
   call_routine: address16.optional(),

@@ -152,6 +152,50 @@ Deno.test("the memory is checked segment by segment, with address and size befor
   assert.deepEqual(await checks({ checkMethod: "none" }), ["31 01 02 02"]);
 });
 
+for (const compression of ["zlib", "deflate"] as const) {
+  Deno.test(`each segment is compressed with ${compression} on its way, and its own size asked for`, async () => {
+    const long = new Uint8Array(200_000).map((_, at) => at % 251 * (at >> 12));
+    const transport = new LoopbackTransport(agreeable({ 0xf189: "32 2E 30" }));
+    using client = new UdsClient(transport, { ecu: "ECU_001", testerPresentInterval: 0 });
+    const progress: number[] = [];
+    const result = await flashEcu(
+      client,
+      memoryImage([{ address: 0, length: 3 }, { address: 0x8000, length: long.length - 3 }], long),
+      {
+        plan: { seedKey: { algorithm: "xor", constant: "A5" }, compression },
+        version: "2.0",
+        fingerprint: Uint8Array.of(1),
+        onProgress: (step, done) => step === "transfer_data" && progress.push(done),
+      },
+    );
+    assert.equal(result.bytes, 200_000);
+    assert.equal(progress.at(-1), 200_000);
+    const streams: Uint8Array<ArrayBuffer>[] = [];
+    const asked: string[] = [];
+    for (const request of transport.sent) {
+      if (request[0] === 0x34) asked.push(text(request));
+      if (request[0] === 0x34) streams.push(new Uint8Array());
+      if (request[0] === 0x36) {
+        streams.push(Uint8Array.from([...streams.pop() ?? [], ...request.subarray(2)]));
+      }
+    }
+    assert.deepEqual(asked, ["34 10 44 00 00 00 00 00 00 00 03", "34 10 44 00 00 80 00 00 03 0D 3D"]);
+    assert.ok(streams[1].length < 100_000, `${streams[1].length} bytes are not compressed`);
+    // The web's own decompression, by the names of the Compression Streams standard.
+    const format = compression === "zlib" ? "deflate" : "deflate-raw";
+    for (const [index, part] of [long.subarray(0, 3), long.subarray(3)].entries()) {
+      const stream = new Blob([streams[index]]).stream().pipeThrough(new DecompressionStream(format));
+      assert.deepEqual(new Uint8Array(await new Response(stream).arrayBuffer()), part);
+    }
+  });
+}
+
+Deno.test("what was compressed before is not compressed again", async () => {
+  const requests = await sent({ compression: "zlib" }, { hints: { dataFormat: 0x20 } });
+  assert.ok(requests.includes("36 01 AA BB"));
+  assert.ok(requests.includes("34 20 44 00 00 01 00 00 00 00 02"));
+});
+
 Deno.test("everything is erased at once where the plan says so", async () => {
   const requests = await sent({ erase: "all", eraseOption: bytes("01 77") });
   assert.deepEqual(requests.filter((request) => request.startsWith("31 01 FF 00")), ["31 01 FF 00 01 77"]);
@@ -253,6 +297,10 @@ const impossible: [FlashPlan, RegExp][] = [
   [{ attempts: 0 }, /attempts: expected 0x01 … 0x0A, got 0/],
   [{ resume: { did: -1 } }, /resume: expected/],
   [{ reconnectTimeout: 0 }, /reconnectTimeout/],
+  [
+    { compression: "zlib", dataFormat: 0x01 },
+    /dataFormat: expected a compression method .* with zlib, got 0x01/,
+  ],
 ];
 
 for (const [plan, message] of impossible) {
