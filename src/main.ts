@@ -6,6 +6,7 @@ import { ProblemError } from "./contract/client.ts";
 import { describeError } from "./log.ts";
 import { diagCommand } from "./commands/diag.ts";
 import { discoverCommand } from "./commands/discover.ts";
+import { dtcCommand } from "./commands/dtc.ts";
 import { firmwareCommand } from "./commands/firmware.ts";
 import { flashCommand } from "./commands/flash.ts";
 import { CommandFailed, examples, printError, UsageError } from "./commands/output.ts";
@@ -32,6 +33,7 @@ function program(): Command {
     vciCommand(),
     discoverCommand(),
     diagCommand(),
+    dtcCommand(),
     flashCommand(),
   ];
   for (const command of commands) program.addCommand(command);

@@ -4,22 +4,22 @@ import type { Command } from "commander";
 import { NegativeResponseError } from "../../hardware/uds/errors.ts";
 import { nrcName } from "../../hardware/uds/nrc.ts";
 import { hexBytes, serviceId } from "../contract/identifiers.ts";
-import { routes } from "../contract/routes.ts";
 import { findEcu, withEcu } from "./bench_access.ts";
 import {
   asOperator,
-  configOf,
   interruption,
   makeCommand,
   type OperatorOptions,
-  pause,
   seconds,
   withJson,
   withOperator,
 } from "./common.ts";
+import { openWiring } from "./gateway_links.ts";
+import { type TraceOptions, withTrace } from "./trace.ts";
 import { CommandFailed, examples, plain, print, printJson, UsageError } from "./output.ts";
+import { askThroughServer } from "./via_server.ts";
 
-interface DiagOptions extends OperatorOptions {
+interface DiagOptions extends OperatorOptions, TraceOptions {
   viaServer?: boolean;
   vin?: string;
   timeout: number;
@@ -34,7 +34,7 @@ interface Outcome {
 
 export function diagCommand(): Command {
   const command = withJson(
-    withOperator(makeCommand("diag", "sends one UDS request to an ECU and prints the answer")),
+    withOperator(withTrace(makeCommand("diag", "sends one UDS request to an ECU and prints the answer"))),
     "{request, response, nrc?} as JSON",
   )
     .argument("<ECU>", "ECU id in the bench file, e.g. ECU_003")
@@ -85,12 +85,12 @@ async function overTheBus(
   options: DiagOptions,
   signal: AbortSignal,
 ): Promise<Outcome> {
-  const { bench } = await configOf(options);
+  await using wiring = await openWiring(options);
   const request = service.slice(2) + data;
   try {
     const response = await withEcu(
-      bench,
-      findEcu(bench, ecuId, options.vin),
+      wiring,
+      findEcu(wiring.config.bench, ecuId, options.vin),
       signal,
       (client) => client.raw(Uint8Array.fromHex(request), { signal }),
     );
@@ -110,21 +110,8 @@ async function throughServer(
 ): Promise<Outcome> {
   return await asOperator(options, async (client, config) => {
     const vin = options.vin ?? findEcu(config.bench, ecuId).gateway.vehicle.vin;
-    const { request_id } = await client.call(routes.sendDiagnostic, {
-      body: { vin, ecu_id: ecuId, service_id: service, data },
-      signal,
-    });
     const request = service.slice(2) + data;
-    for (let wait = 20;; wait = Math.min(wait * 1.5, 500)) {
-      const result = await client.call(routes.getDiagnostic, { path: { request_id }, signal });
-      if (result.status === "completed" || result.nrc !== undefined) {
-        return { request, response: result.response_data ?? undefined, nrc: result.nrc };
-      }
-      if (result.status !== "pending") {
-        throw new CommandFailed(`${ecuId}: ${result.status}${result.error ? `: ${result.error}` : ""}`);
-      }
-      await pause(wait, signal);
-    }
+    return { request, ...await askThroughServer(client, { vin, ecuId }, request, signal) };
   });
 }
 

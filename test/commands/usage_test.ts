@@ -19,7 +19,7 @@ async function run(args: string[], common = false) {
 Deno.test("--help ends with 0 and names every command", async () => {
   const { code, stdout } = await run(["--help"]);
   assert.equal(code, 0);
-  for (const command of ["serve", "pki", "firmware", "update", "vci", "discover", "diag", "flash"]) {
+  for (const command of ["serve", "pki", "firmware", "update", "vci", "discover", "diag", "dtc", "flash"]) {
     assert.match(stdout, new RegExp(`^  ${command}\\b`, "m"));
   }
 });
@@ -36,6 +36,11 @@ Deno.test("wrong usage ends with 2 and says what is wrong on standard error", as
       [["diag", "ECU_999", "0x22", "F190"], /no ECU ECU_999 on the bench; there are ECU_001/],
       [["diag", "ECU_001", "22", "F190"], /SERVICE 22: must be a service id such as 0x22/],
       [["diag", "ECU_001", "0x22", "F19"], /DATA F19: must be hexadecimal digits/],
+      [
+        ["dtc", "ECU_001", "--status", "failed"],
+        /--status: status mask: expected .*testFailed.*got "failed"/,
+      ],
+      [["dtc", "ECU_001", "--clear", "P9999"], /--clear: DTC: expected e\.g\. P0562-16.*got "P9999"/],
       [["pki", "issue", "vehicle"], /missing required argument 'VIN'/],
     ] as const
   ) {
