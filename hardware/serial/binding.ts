@@ -12,7 +12,7 @@ import type {
 import type { Buffer } from "node:buffer";
 import type { Carrier } from "./carrier.ts";
 import { directRead, openDirect } from "./direct_carrier.ts";
-import { PortClosedError, SerialError } from "./errors.ts";
+import { LineSettingsError, PortClosedError, SerialError } from "./errors.ts";
 import { listPorts } from "./ports.ts";
 import { openThroughSocat } from "./socat.ts";
 import { readBaudRate, stty, sttyArguments } from "./stty.ts";
@@ -158,11 +158,10 @@ export const denoBinding: BindingInterface<DenoPort, DenoOpenOptions, PortInfo> 
     }
     const openOptions: Required<OpenOptions> = { ...settingsOf(options), path, lock: options.lock ?? true };
     const settings = sttyArguments(path, openOptions);
-    // Without it opening could wait for a carrier forever. It also tells whether this is a serial line at all.
-    await stty(path, ["clocal"]);
+    await ignoreCarrier(path);
     const carrier = await openCarrier(path, openOptions.lock, access);
     try {
-      await stty(path, carrier.kind === "direct" ? [...directRead, ...settings] : settings);
+      await stty(path, carrier.kind === "direct" ? [...settings, ...directRead] : settings);
     } catch (error) {
       await carrier.close();
       throw error;
@@ -170,6 +169,16 @@ export const denoBinding: BindingInterface<DenoPort, DenoOpenOptions, PortInfo> 
     return new DenoPort(carrier, openOptions);
   },
 };
+
+/** Without it opening could wait for a carrier forever. It also tells whether this is a serial line at all. */
+async function ignoreCarrier(path: string): Promise<void> {
+  try {
+    await stty(path, ["clocal"]);
+  } catch (error) {
+    // Whoever has the port may set it at the same moment; the lock, taken next, tells.
+    if (!(error instanceof LineSettingsError)) throw error;
+  }
+}
 
 function settingsOf(options: OpenOptions): Required<Omit<OpenOptions, "path" | "lock">> {
   return {

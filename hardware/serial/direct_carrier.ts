@@ -5,6 +5,7 @@ import { errorOfSystem, NotSerialError, PortBusyError, PortClosedError, Unplugge
 /**
  * Settings that make a read end by itself after 100 ms without a byte. Deno cannot call a pending read off: closing its
  * file leaves a thread in the system's read, which keeps the device open and locked and takes the next bytes.
+ * They must stand behind `raw`, which sets the same two.
  */
 export const directRead: readonly string[] = ["min", "0", "time", "1"];
 
