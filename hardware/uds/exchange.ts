@@ -213,8 +213,9 @@ export class Exchange {
     const sid = request[0];
     let suppressed = request.length > 1 && (request[1] & suppressPositiveResponse) !== 0 &&
       hasSubFunction(sid);
-    if (this.#listeners.size > 0) await this.#drain();
-    this.foreignAnswers += this.#transport.discardReceived();
+    // With listeners nothing is thrown away: what came meanwhile is offered to them below, and between requests they
+    // have had everything, so that no late answer is left over.
+    if (this.#listeners.size === 0) this.foreignAnswers += this.#transport.discardReceived();
     const send = this.#sendWait;
     send.timeout = this.#limits.sendTimeout;
     send.signal = signal;
@@ -282,19 +283,6 @@ export class Exchange {
     const listeners = [...this.#listeners];
     this.#listeners.clear();
     for (const listener of listeners) listener.fail(error);
-  }
-
-  /** Gives the listeners what has arrived already, instead of throwing it away before a request. */
-  async #drain(): Promise<void> {
-    for (let taken = 0; taken < this.#limits.maxForeign; taken++) {
-      try {
-        const message = await this.#transport.receive({ timeout: 0 });
-        if (!this.#offer(message)) this.foreignAnswers++;
-      } catch (error) {
-        if (error instanceof UdsTimeoutError) return;
-        throw error;
-      }
-    }
   }
 
   #startPump(): void {
