@@ -1,0 +1,305 @@
+// The steps of a flash, in their order, each done unless the plan leaves it out. What follows from a failure of one is for
+// whoever runs them: see sequence.ts.
+import { Buffer } from "node:buffer";
+import { sleep } from "../clock.ts";
+import type { RequestOptions, UdsClient } from "../uds/client.ts";
+import { NegativeResponseError, UdsProtocolError } from "../uds/errors.ts";
+import { encodeMemoryRange } from "../uds/memory_range.ts";
+import { CommunicationControl, DtcSetting, hex, Session } from "../uds/services.ts";
+import { UdsTimeoutError, UdsTransportError } from "../uds/transport.ts";
+import { compressSegment } from "./compression.ts";
+import { buildFingerprint } from "./fingerprint.ts";
+import { decodeText } from "./identification.ts";
+import type { FirmwareImage, ImageReader, Segment } from "./image.ts";
+import { imageCheck, segmentChecks } from "./memory_check.ts";
+import type { FlashStep, ResolvedFlashPlan } from "./plan.ts";
+import { checkDid } from "./preconditions.ts";
+import type { ResumePoint } from "./resume.ts";
+import { transfer } from "./transfer.ts";
+
+/** What the steps need to know beside the plan. */
+export interface FlashStepOptions {
+  /** Version that the ECU must report afterwards. */
+  version: string;
+  /** Written to the fingerprint identifier, unless the plan lays it out. */
+  fingerprint: Uint8Array;
+  onProgress?: (step: FlashStep, bytesDone: number, bytesTotal: number) => void;
+  /** Looked at between two requests. */
+  signal?: AbortSignal;
+  log?: (message: string) => void;
+}
+
+/** One flash under way: where it is and what it has done. */
+export class FlashSteps {
+  /** The ECU's client; another one once a connection was lost. */
+  client: UdsClient;
+  /** The step that is under way. */
+  step: FlashStep = "extended_session";
+  /** Payload bytes that the ECU has taken. */
+  done = 0;
+  /** TransferData requests. */
+  blocks = 0;
+  /** Version that the ECU reported. */
+  version = "";
+  /** Segment whose download was asked for, and the bytes of it that were handed to the bus. */
+  reached: { segment: number; sent: number } | undefined;
+  readonly #image: FirmwareImage;
+  readonly #plan: ResolvedFlashPlan;
+  readonly #options: FlashStepOptions;
+
+  constructor(client: UdsClient, image: FirmwareImage, plan: ResolvedFlashPlan, options: FlashStepOptions) {
+    this.client = client;
+    this.#image = image;
+    this.#plan = plan;
+    this.#options = options;
+  }
+
+  /** dataFormatIdentifier of the downloads. */
+  get dataFormat(): number {
+    return this.#image.hints?.dataFormat ?? this.#plan.dataFormat;
+  }
+
+  /** Up to the point where the ECU may be written. */
+  async prepare(): Promise<void> {
+    const plan = this.#plan;
+    const client = this.client;
+    await this.#do(
+      "extended_session",
+      (request) => client.diagnosticSessionControl(plan.extendedSession, request),
+    );
+    await this.#do("check_preconditions", async (request) => {
+      for (const it of plan.preconditions) {
+        if ("routine" in it) await this.#routine(it.routine, it.option ?? new Uint8Array(), request);
+        else await checkDid(client, it, request);
+      }
+    });
+    if (plan.communicationFirst) await this.#communicationOff();
+    await this.#do("dtc_setting_off", (request) => client.controlDtcSetting(DtcSetting.off, request));
+    if (!plan.communicationFirst) await this.#communicationOff();
+    await this.#do(
+      "programming_session",
+      (request) => client.diagnosticSessionControl(plan.programmingSession, request),
+    );
+    await this.#do("security_access", async (request) => {
+      const { seedKey } = plan;
+      // resolveFlashPlan() has seen to it that a plan with this step has an algorithm.
+      if (seedKey === undefined) return;
+      await client.unlock(plan.securityLevel, (seed, level) => seedKey(seed, level, client.ecu), request);
+    });
+  }
+
+  async #communicationOff(): Promise<void> {
+    const { communicationControl, communicationType } = this.#plan;
+    await this.#do(
+      "communication_off",
+      (request) => this.client.communicationControl(communicationControl, communicationType, request),
+    );
+  }
+
+  /** Fingerprint and erase. Everything is erased before anything is written: two segments may share a sector. */
+  async begin(): Promise<void> {
+    const plan = this.#plan;
+    await this.#do("write_fingerprint", (request) => {
+      const { fingerprint } = this.#options;
+      const record = plan.fingerprint === undefined
+        ? fingerprint
+        : buildFingerprint(plan.fingerprint, new Date());
+      return this.client.writeDataByIdentifier(plan.fingerprintDid, record, request);
+    });
+    for (const option of this.#eraseOptions()) {
+      await this.#do("erase_memory", (request) => this.#routine(plan.eraseRoutine, option, request));
+    }
+  }
+
+  #eraseOptions(): Uint8Array[] {
+    const plan = this.#plan;
+    const { segments, hints } = this.#image;
+    const encode = (ranges: readonly Segment[]) =>
+      ranges.map(({ address, length }) => encodeMemoryRange({ address, size: length }, plan));
+    if (hints?.erase !== undefined) return encode(hints.erase);
+    switch (plan.erase) {
+      case "segments":
+        return encode(segments);
+      case "range": {
+        const [{ address }] = segments;
+        const end = Math.max(...segments.map((it) => it.address + it.length));
+        return encode([{ address, length: end - address }]);
+      }
+      case "all":
+        return [plan.eraseOption];
+    }
+  }
+
+  /** From the first download, or where one was cut off, to the software that the ECU has accepted. */
+  async program(reader: ImageReader, from: ResumePoint): Promise<void> {
+    const plan = this.#plan;
+    const { segments, hints } = this.#image;
+    let offset = 0;
+    for (const [index, { address, length }] of segments.entries()) {
+      const done = index < from.segment ? length : index === from.segment ? from.done : 0;
+      if (done < length) {
+        this.reached = { segment: index, sent: done };
+        await this.#download({ address: address + done, length: length - done }, offset + done, reader);
+      }
+      offset += length;
+    }
+    this.done = this.#image.size;
+    const call = hints?.call;
+    if (call !== undefined) {
+      await this.#do("call_software", (request) => {
+        // The address alone, in the width of the plan (the format byte belongs to services 23, 34, 35 and 3D).
+        const option = encodeMemoryRange({ address: call, size: 0 }, plan).subarray(1, 1 + plan.addressBytes);
+        return this.#routine(plan.callRoutine, option, request);
+      });
+    }
+    await this.#do("check_memory", async (request) => {
+      if (plan.checkScope === "image") {
+        const option = await imageCheck(this.#image, reader, plan.checkMethod);
+        return await this.#routine(plan.checkMemoryRoutine, option, request);
+      }
+      for await (const option of segmentChecks(this.#image, reader, plan.checkMethod, plan)) {
+        await this.#routine(plan.checkMemoryRoutine, option, request);
+      }
+    });
+    await this.#do("check_dependencies", (request) => {
+      const option = plan.checkDependenciesOption === "version"
+        ? Buffer.from(this.#options.version, "latin1")
+        : plan.checkDependenciesOption;
+      return this.#routine(plan.checkDependenciesRoutine, option, request);
+    });
+  }
+
+  /** @param offset where the segment's bytes begin in the payload */
+  async #download(segment: Segment, offset: number, reader: ImageReader): Promise<void> {
+    const plan = this.#plan;
+    const client = this.client;
+    const reached = this.reached;
+    const before = reached?.sent ?? 0;
+    this.done = offset;
+    let maxBlockLength = 0;
+    await this.#do("request_download", async (request) => {
+      const range = { address: segment.address, size: segment.length };
+      const accepted = await client.requestDownload(range, {
+        ...request,
+        dataFormat: this.dataFormat,
+        format: plan,
+      });
+      maxBlockLength = Math.min(
+        accepted.maxBlockLength,
+        plan.maxBlockLength,
+        client.exchange.maxRequestLength,
+      );
+    });
+    await this.#do("transfer_data", async () => {
+      const { onProgress, signal } = this.#options;
+      // What was compressed before is not compressed again.
+      const method = this.#image.hints?.dataFormat === undefined ? plan.compression : "none";
+      await using compressed = method === "none"
+        ? undefined
+        : await compressSegment(reader, segment, offset, method);
+      const length = compressed?.length ?? segment.length;
+      this.blocks += await transfer(client, compressed?.reader ?? reader, {
+        offset: compressed === undefined ? offset : 0,
+        length,
+        maxBlockLength,
+        blockRepeats: plan.blockRepeats,
+        step: "transfer_data",
+        signal,
+        onSend: (bytes) => {
+          if (reached !== undefined) reached.sent = before + bytes;
+        },
+        onBlock: (bytes) => {
+          this.done = offset +
+            (compressed === undefined ? bytes : Math.floor(segment.length * bytes / length));
+          onProgress?.("transfer_data", this.done, this.#image.size);
+        },
+      });
+    });
+    await this.#do("transfer_exit", (request) => client.requestTransferExit(undefined, request));
+  }
+
+  /** From the reset to the version that the ECU reports: only that makes a flash done. */
+  async takeOver(): Promise<void> {
+    const plan = this.#plan;
+    const client = this.client;
+    await this.#do("ecu_reset", (request) => client.ecuReset(plan.resetType, request));
+    await this.#do("wait_for_restart", () => this.#waitForRestart());
+    // The reset led to the default session, and 28 and 85 belong to the others (10.5, 10.8).
+    await this.#do("communication_on", async (request) => {
+      await this.#inExtendedSession(request);
+      await client.communicationControl(
+        CommunicationControl.enableRxAndTx,
+        plan.communicationType,
+        request,
+      );
+    });
+    await this.#do("dtc_setting_on", async (request) => {
+      await this.#inExtendedSession(request);
+      await client.controlDtcSetting(DtcSetting.on, request);
+    });
+    await this.#do("verify_version", async (request) => {
+      if (client.session !== Session.default) await client.diagnosticSessionControl(Session.default, request);
+      const bytes = await client.readDataByIdentifier(plan.versionDid, request);
+      this.version = decodeText(bytes) ?? "";
+      if (this.version !== this.#options.version) {
+        throw new UdsProtocolError(
+          `expected version ${this.#options.version} in ${hex(plan.versionDid, 4)}, got ${
+            this.version === "" ? "no text" : this.version
+          }`,
+        );
+      }
+    });
+  }
+
+  async #inExtendedSession(request: RequestOptions): Promise<void> {
+    if (this.client.session === Session.default) {
+      await this.client.diagnosticSessionControl(this.#plan.extendedSession, request);
+    }
+  }
+
+  /** Asks until the ECU answers. An ECU that boots is silent, or its gateway cannot deliver. */
+  async #waitForRestart(): Promise<void> {
+    const { clock } = this.client.exchange;
+    const { restartTimeout, restartPoll } = this.#plan;
+    const { signal } = this.#options;
+    const until = clock.now() + restartTimeout;
+    for (;;) {
+      const asked = clock.now();
+      try {
+        // An answer that comes later than this poll is as good for the next one.
+        await this.client.testerPresent({ signal, step: "wait_for_restart", timeout: restartPoll });
+        return;
+      } catch (error) {
+        // A refusal is an answer too; what it means for the flash, the next steps find out.
+        if (error instanceof NegativeResponseError) return;
+        const gone = error instanceof UdsTimeoutError || error instanceof UdsTransportError;
+        if (!gone || clock.now() >= until) throw error;
+      }
+      await sleep(clock, Math.max(0, asked + restartPoll - clock.now()), signal);
+    }
+  }
+
+  /** A routine whose status record must say that it went well. */
+  async #routine(routine: number, option: Uint8Array, request: RequestOptions): Promise<void> {
+    const status = await this.client.startRoutine(routine, option, request);
+    if (status.length > 0 && status[0] !== this.#plan.routineOk) {
+      throw new UdsProtocolError(
+        `routine ${hex(routine, 4)} ended with status ${hex(status[0], 2)}, expected ${
+          hex(this.#plan.routineOk, 2)
+        }`,
+      );
+    }
+  }
+
+  /** Runs a step unless the plan leaves it out. */
+  async #do(step: FlashStep, run: (request: RequestOptions) => Promise<unknown>): Promise<void> {
+    if (this.#plan.skipped.has(step)) return;
+    this.step = step;
+    const { signal, log, onProgress } = this.#options;
+    signal?.throwIfAborted();
+    log?.(`${this.client.ecu}: ${step}`);
+    onProgress?.(step, this.done, this.#image.size);
+    // No signal goes into a single request: it is stopped between two, so that the ECU's answer finds its reader.
+    await run({ step });
+  }
+}
