@@ -6,7 +6,6 @@ import { parseFirmware } from "../../hardware/flash/format/parse_firmware.ts";
 import { fileImage } from "../../hardware/flash/format/file_image.ts";
 import { readIdentification } from "../../hardware/flash/identification.ts";
 import { flashEcu } from "../../hardware/flash/sequence.ts";
-import type { BenchConfig } from "../config/schema.ts";
 import { type BenchEcu, findEcu, withEcu } from "./bench_access.ts";
 import { flashPlanOf } from "./flash_plan.ts";
 import {
