@@ -51,7 +51,7 @@ export function gatewayLink(placed: PlacedGateway, wiring: BenchWiring): ZonalGa
     tap,
     ...tls === undefined ? {} : { openStream: tlsOpener(placed, tls, wiring) },
   };
-  if (hostname !== undefined) return { ...common, hostname, port };
+  if (hostname !== undefined) return { ...common, hostname, port: tls?.port ?? port };
   const { address, targets } = wiring.config.bench.discovery;
   return {
     ...common,
