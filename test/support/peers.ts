@@ -32,6 +32,12 @@ export const peers = {
     command: "/usr/share/firmware-microbit-micropython/firmware.hex",
     install: "apt-get install firmware-microbit-micropython",
   },
+  socat: { command: "socat", probe: ["-V"], install: "apt-get install socat" },
+  pythonCan: {
+    command: "/usr/bin/python3",
+    probe: ["-c", "import can, serial"],
+    install: "apt-get install python3-can",
+  },
   srecord: { command: "srec_cat", probe: ["--version"], install: "apt-get install srecord" },
 } satisfies Record<string, Peer>;
 
