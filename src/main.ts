@@ -4,6 +4,7 @@ import { Command, CommanderError } from "commander";
 import { ConfigError } from "./config/load.ts";
 import { ProblemError } from "./contract/client.ts";
 import { describeError } from "./log.ts";
+import { adaptersCommand } from "./commands/adapters.ts";
 import { diagCommand } from "./commands/diag.ts";
 import { discoverCommand } from "./commands/discover.ts";
 import { dtcCommand } from "./commands/dtc.ts";
@@ -32,6 +33,7 @@ function program(): Command {
     updateCommand(),
     vciCommand(),
     discoverCommand(),
+    adaptersCommand(),
     diagCommand(),
     dtcCommand(),
     flashCommand(),
