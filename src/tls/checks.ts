@@ -23,11 +23,11 @@ export function checkPositive(name: string, value: number, most: number = longes
   }
 }
 
-/** @throws {RangeError} when sessions are to be off: the runtime's own stack resumes, and has no switch for it. */
+/** @throws {RangeError} when sessions are to be off: the runtime's own stack has no switch for it. */
 export function checkResumption(resumption: boolean | undefined): void {
   if (resumption === false) {
     throw new RangeError(
-      'resumption: expected true with the engine "native", which resumes in any case, got false',
+      'resumption: expected true with the engine "native", which has no switch for it, got false',
     );
   }
 }

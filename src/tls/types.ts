@@ -107,7 +107,7 @@ export interface ListenOptions {
   maxConnections?: number;
   /**
    * Whether a client that was here before may go on from its session, spared the signatures, for twelve hours at most; else
-   * each proves anew that it has its key. The engine "native" always lets them. @default true
+   * each proves anew that it has its key. The engine "native" has no switch for it. @default true
    */
   resumption?: boolean;
   /** Records each connection; the engine in WebAssembly alone can give its secrets. @default nothing is recorded, no secret leaves the engine */
