@@ -41,6 +41,11 @@ Deno.test("wrong usage ends with 2 and says what is wrong on standard error", as
         /--status: status mask: expected .*testFailed.*got "failed"/,
       ],
       [["dtc", "ECU_001", "--clear", "P9999"], /--clear: DTC: expected e\.g\. P0562-16.*got "P9999"/],
+      [
+        ["flash", "ECU_001", "a.hex", "ECU_002"],
+        /expected pairs of ECU and FILE, got ECU_002 without a file/,
+      ],
+      [["flash", "ECU_001", "a.hex", "ECU_001", "b.hex"], /expected each ECU once, got ECU_001 twice/],
       [["pki", "issue", "vehicle"], /missing required argument 'VIN'/],
     ] as const
   ) {
