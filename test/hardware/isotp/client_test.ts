@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { IsoTpClient } from "../../../hardware/isotp/client.ts";
 import { IsoTpTimeoutError } from "../../../hardware/isotp/errors.ts";
 import { UdsTimeoutError, UdsTransportError } from "../../../hardware/uds/transport.ts";
-import { settled } from "./support/memory_bus.ts";
+import { frame, settled } from "./support/memory_bus.ts";
 import { counting, normal, setup } from "./support/setup.ts";
 
 /** What became of a promise, once it is settled. */
@@ -84,6 +84,14 @@ Deno.test("messages that nobody waits for are kept up to the limits, the oldest 
   const bytes = setup({ maxQueuedBytes: 10 });
   await bytes.ecu("7E8#0701020304050607", "7E8#0701020304050608");
   assert.equal(bytes.transport.dropped, 1);
+});
+
+Deno.test("a message belongs to its receiver, whatever becomes of the frame's bytes", async () => {
+  const { transport, bus } = setup();
+  const answer = frame("7E8#0462F19001");
+  bus.node("another").deliver(answer);
+  answer.data.fill(0xee);
+  assert.equal((await transport.receive({ timeout: 0 })).toHex(), "62f19001");
 });
 
 Deno.test("what is left over from an earlier request can be discarded", async () => {
