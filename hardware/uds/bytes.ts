@@ -82,6 +82,12 @@ export class MessageReader {
     };
   }
 
+  /** A sub-function as a response repeats it: bit 7 is 0 (8.3). */
+  echo(what: string): number {
+    const value = this.u8(what);
+    return value > 0x7f ? this.fail(`${what} of 7 bits`, hex(value, 2)) : value;
+  }
+
   uint(width: number, what: string): number {
     const at = this.#take(width, what);
     let value = 0;

@@ -224,7 +224,7 @@ export const authentication = serviceCodec<AuthenticationRequest, Authentication
       }
     },
     readResponse: (reader) => {
-      const task = reader.u8("authentication task");
+      const task = reader.echo("authentication task");
       const result = reader.u8("return value");
       switch (task) {
         case AuthenticationTask.deAuthenticate:

@@ -317,7 +317,7 @@ export const dynamicallyDefineDataIdentifier = serviceCodec<DefineRequest, Defin
       if (did !== undefined) writer.u16(did, "data identifier");
     },
     readResponse: (reader) => {
-      const definition = reader.u8("definition type");
+      const definition = reader.echo("definition type");
       return reader.left === 0 ? { definition } : { definition, did: reader.u16("data identifier") };
     },
   },

@@ -306,7 +306,7 @@ function writeReport(writer: MessageWriter, answer: DtcReportResponse): void {
 }
 
 function readReport(reader: MessageReader): DtcReportResponse {
-  const report = reader.u8("report type");
+  const report = reader.echo("report type");
   const shape = reportShapes.get(report);
   if (shape === undefined) return reader.fail("a report type of the standard", hex(report, 2));
   const kind = shape.answer;

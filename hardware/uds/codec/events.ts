@@ -120,7 +120,7 @@ export const responseOnEvent = serviceCodec<EventRequest, EventResponse>(Sid.res
     if ("trigger" in response) writeTrigger(writer, response.trigger).bytes(response.service);
   },
   readResponse: (reader) => {
-    const value = reader.u8("event type");
+    const value = reader.echo("event type");
     const type = value & ~storageState;
     const count = reader.u8("number of events");
     const head = { count, ...stored(value) };

@@ -76,7 +76,7 @@ export const routineControl = serviceCodec<RoutineRequest, RoutineResponse>(Sid.
       status,
     ),
   readResponse: (reader) => ({
-    control: reader.u8("routine control type"),
+    control: reader.echo("routine control type"),
     routine: reader.u16("routine identifier"),
     status: reader.rest(),
   }),

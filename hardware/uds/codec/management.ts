@@ -30,7 +30,7 @@ export const diagnosticSessionControl = serviceCodec<SessionRequest, SessionResp
       if (p2 !== undefined && p2Star !== undefined) writer.u16(p2, "P2").u16(p2Star / 10, "P2* in 10 ms");
     },
     readResponse: (reader) => {
-      const session = reader.u8("session");
+      const session = reader.echo("session");
       return reader.left === 0
         ? { session }
         : { session, p2: reader.u16("P2"), p2Star: reader.u16("P2*") * 10 };
@@ -60,7 +60,7 @@ export const ecuReset = serviceCodec<ResetRequest, ResetResponse>(Sid.ecuReset, 
     if (powerDownTime !== undefined) writer.u8(powerDownTime, "power down time");
   },
   readResponse: (reader) => {
-    const type = reader.u8("reset type");
+    const type = reader.echo("reset type");
     return reader.left === 0 ? { type } : { type, powerDownTime: reader.u8("power down time") };
   },
 });
@@ -89,7 +89,7 @@ export const securityAccess = serviceCodec<SecurityAccessRequest, SecurityAccess
     },
     writeResponse: (writer, { subFunction, seed }) =>
       writer.subFunction(subFunction, false, "security access type").bytes(seed),
-    readResponse: (reader) => ({ subFunction: reader.u8("security access type"), seed: reader.rest() }),
+    readResponse: (reader) => ({ subFunction: reader.echo("security access type"), seed: reader.rest() }),
   },
 );
 
@@ -124,7 +124,7 @@ export const communicationControl = serviceCodec<CommunicationControlRequest, { 
       return { control: value, communicationType, ...node, ...suppressed(suppress) };
     },
     writeResponse: (writer, { control }) => writer.subFunction(control, false, "control type"),
-    readResponse: (reader) => ({ control: reader.u8("control type") }),
+    readResponse: (reader) => ({ control: reader.echo("control type") }),
   },
 );
 
@@ -158,7 +158,7 @@ export const controlDtcSetting = serviceCodec<DtcSettingRequest, { setting: numb
     return { setting: value, option: reader.rest(), ...suppressed(suppress) };
   },
   writeResponse: (writer, { setting }) => writer.subFunction(setting, false, "DTC setting type"),
-  readResponse: (reader) => ({ setting: reader.u8("DTC setting type") }),
+  readResponse: (reader) => ({ setting: reader.echo("DTC setting type") }),
 });
 
 /** Access types of AccessTimingParameter, ISO 14229-1:2013 9.7. */
@@ -207,7 +207,7 @@ export const accessTimingParameter = serviceCodec<AccessTimingRequest, AccessTim
       if (timing !== undefined) writer.u16(timing.p2, "P2").u16(timing.p2Star / 10, "P2* in 10 ms");
     },
     readResponse: (reader) => {
-      const access = reader.u8("timing parameter access type");
+      const access = reader.echo("timing parameter access type");
       if (reader.left === 0) return { access };
       return { access, timing: { p2: reader.u16("P2"), p2Star: reader.u16("P2*") * 10 } };
     },
@@ -260,5 +260,5 @@ export const linkControl = serviceCodec<LinkControlRequest, { control: number }>
     return reader.fail("link control type 0x01 … 0x03", `${value}`);
   },
   writeResponse: (writer, { control }) => writer.subFunction(control, false, "link control type"),
-  readResponse: (reader) => ({ control: reader.u8("link control type") }),
+  readResponse: (reader) => ({ control: reader.echo("link control type") }),
 });
