@@ -3,17 +3,20 @@
 import { Command, InvalidArgumentError, Option } from "commander";
 import {
   initAuthority,
+  issueGateway,
   issueOperator,
   type IssueOptions,
   type IssueResult,
   issueServer,
   issueVehicle,
 } from "../pqc/authority.ts";
+import type { Config } from "../config/schema.ts";
 import { type Profile, profileById } from "../pqc/profiles.ts";
 import { showCertificates } from "../pqc/pki_directory.ts";
 import { type CommonOptions, configOf, foldersOf, makeCommand, withJson } from "./common.ts";
 import { clientProfile, serverProfiles } from "./tls.ts";
-import { examples, print, printJson, printTable } from "./output.ts";
+import { placeGateways } from "./bench_description.ts";
+import { examples, print, printJson, printTable, UsageError } from "./output.ts";
 
 export function pkiCommand(): Command {
   const command = new Command("pki").description("certificate authority and certificates under <data>/pki");
@@ -23,6 +26,7 @@ export function pkiCommand(): Command {
     "zonebench pki issue vehicle KMHZB00BENCH00001",
     "zonebench pki issue operator alice",
     "zonebench pki issue operator alice --profile 12",
+    "zonebench pki issue gateway ZG_BODY",
     "zonebench pki show",
   ]);
 }
@@ -54,7 +58,7 @@ function issue(): Command {
     kind: string,
     argument: string,
     what: string,
-    run: (name: string, options: IssueOptions) => Promise<IssueResult>,
+    run: (name: string, options: IssueOptions, common: CommonOptions) => Promise<IssueResult>,
   ) =>
     makeCommand(kind, what)
       .argument(argument)
@@ -72,7 +76,7 @@ function issue(): Command {
             directory: foldersOf(options.data).pki,
             algorithm: certificateAlgorithm,
             force: options.force ?? false,
-          }),
+          }, options),
         );
       });
   command.addCommand(
@@ -91,7 +95,36 @@ function issue(): Command {
       issueOperator,
     ),
   );
+  command.addCommand(
+    leaf(
+      "gateway",
+      "<ID>",
+      "for a zonal gateway of the bench file that answers DoIP over TLS",
+      async (zonalGatewayId, issueOptions, options) =>
+        await issueGateway(zonalGatewayId, {
+          ...issueOptions,
+          names: namesOfGateway(await configOf(options), zonalGatewayId),
+        }),
+    ),
+  );
   return command;
+}
+
+/** The name by which a gateway is reached over TLS: what the bench file says, else its address. @throws {UsageError} */
+function namesOfGateway({ bench }: Config, zonalGatewayId: string): string[] {
+  const placed = placeGateways(bench);
+  const found = placed.find((it) => it.zonalGatewayId === zonalGatewayId);
+  if (found === undefined) {
+    const known = placed.map((it) => it.zonalGatewayId).join(", ");
+    throw new UsageError(`no gateway ${zonalGatewayId} on the bench; there are ${known}`);
+  }
+  const name = found.tls?.server_name ?? found.hostname;
+  if (name === undefined) {
+    throw new UsageError(
+      `${zonalGatewayId}: the bench file gives neither tls.server_name nor hostname to issue a certificate for`,
+    );
+  }
+  return [name];
 }
 
 /** Parser for `--profile`. */
