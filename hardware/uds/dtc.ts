@@ -54,12 +54,12 @@ export function dtcSeverityNames(severity: number): string[] {
 
 /** A status mask of names and numbers, e.g. `confirmedDtc,testFailed` or `0x09`. @throws {RangeError} */
 export function parseStatusMask(text: string): number {
-  const bits: Readonly<Record<string, number>> = DtcStatus;
+  const bits = new Map<string, number>(Object.entries(DtcStatus));
   return text.split(",").map((part) => part.trim()).reduce((mask, part) => {
-    const value = /^(0x[0-9a-f]{1,2}|\d{1,3})$/i.test(part) ? Number(part) : bits[part];
+    const value = /^(0x[0-9a-f]{1,2}|\d{1,3})$/i.test(part) ? Number(part) : bits.get(part);
     if (value === undefined || value > 0xff) {
       throw new RangeError(
-        `status mask: expected 0x00 … 0xFF or names of ${Object.keys(bits).join(", ")}, got ${
+        `status mask: expected 0x00 … 0xFF or names of ${[...bits.keys()].join(", ")}, got ${
           JSON.stringify(part)
         }`,
       );
