@@ -65,7 +65,7 @@ async function withServer(
       port,
       credentials: vehicle,
       trust,
-      timeout: 3_000,
+      timeout: 20_000,
       profile: profileById(2),
     });
     connecting.catch(() => {}); // run() looks at it.
@@ -409,7 +409,7 @@ for (const [what, { act, error, alert }] of Object.entries(broken)) {
       assert.equal(await hand.lastWord(), alert === undefined ? undefined : alerts[alert]);
     }, async (connecting) => {
       const { stream } = await connecting;
-      const limit = setTimeout(() => stream.destroy(new Error("went on as if it were good")), 3_000);
+      const limit = setTimeout(() => stream.destroy(new Error("went on as if it were good")), 20_000);
       await assert.rejects(readText(stream).finally(() => clearTimeout(limit)), (reason) => {
         assertError(reason, error, alert);
         return true;
