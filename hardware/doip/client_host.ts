@@ -19,6 +19,11 @@ const acceptedTypes: ReadonlySet<number> = new Set([
   payloadTypes.diagnosticNack,
 ]);
 
+/** A timer that comes so much later than it was set for, in milliseconds, shows that the program stood still. */
+const standstill = 50;
+/** Time to read what came while it did, in milliseconds. */
+const readingTime = 10;
+
 /** Limits and identity of a connection, checked by the caller. */
 export interface ClientHostOptions {
   name: string;
@@ -56,6 +61,7 @@ export class ClientHost implements TransportHost {
   #activation: ((code: number, entityAddress: number) => void) | undefined;
   #cancelTimer: () => void = () => {};
   #timerAt = Infinity;
+  #stoodStill = false;
   #warnedUnclaimed = false;
 
   constructor(stream: ByteStream, options: ClientHostOptions) {
@@ -172,8 +178,16 @@ export class ClientHost implements TransportHost {
   }
 
   #wake(): void {
-    this.#timerAt = Infinity;
     const now = this.clock.now();
+    // A program that stood still finds its timers due before it has read what came meanwhile: reading comes first.
+    if (!this.#stoodStill && now - this.#timerAt > standstill) {
+      this.#stoodStill = true;
+      this.#timerAt = now;
+      this.#cancelTimer = this.clock.after(readingTime, () => this.#wake());
+      return;
+    }
+    this.#stoodStill = false;
+    this.#timerAt = Infinity;
     let next = Infinity;
     for (const transport of this.#transports.values()) next = Math.min(next, transport.expire(now));
     this.wakeAt(next);

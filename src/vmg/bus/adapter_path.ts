@@ -100,7 +100,9 @@ export class AdapterPath implements EcuPath {
       await bus.close();
       throw signal.reason;
     }
-    const isotp = new IsoTpClient(bus, { log: (message) => this.#log.debug(message) });
+    const isotp = new IsoTpClient(tap === undefined ? bus : traced(bus, tap), {
+      log: (message) => this.#log.debug(message),
+    });
     const open: OpenAdapter = { bus, isotp, link: { transport: (ecu) => transportTo(ecu, isotp) } };
     this.#open = open;
     this.#down = undefined;

@@ -570,3 +570,28 @@ Deno.test("connection closed by us fails its waits and leaves no timer and no li
   controller.abort();
   await connection.close();
 });
+
+Deno.test("transport reads what came while the program stood still before it calls an acknowledgement missing", async () => {
+  let late = 0;
+  const inner = new ManualClock();
+  const clock = { now: () => inner.now() + late, after: inner.after.bind(inner) };
+  const [near, entity] = pipe();
+  const warnings: string[] = [];
+  const opening = DoipConnection.connect({
+    hostname: "192.0.2.1",
+    open: () => Promise.resolve(near),
+    warn: (message) => warnings.push(message),
+    clock,
+  });
+  await entity.received();
+  await entity.send(response);
+  const connection = await opening;
+  const sending = connection.transport(0x1001).send(bytes("3E00"), { timeout: 5_000 });
+  late = 3_000;
+  await inner.advance(2_000);
+  await entity.send("02FD 8002 00000005 1001 0E00 00");
+  await inner.advance(10);
+  await sending;
+  assert.deepEqual(warnings, []);
+  await connection.close();
+});
