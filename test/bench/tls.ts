@@ -1,96 +1,147 @@
-// TLS by the engine: handshakes, new connections beside a Node.js 24 server, records, a download, memory.
+// TLS by the engine beside Node.js 24, whose TLS is OpenSSL 3.5: handshakes, records, new connections, a download, memory.
 
 import { request } from "undici";
-import { certificatePem, generateKeyPair, makeAuthority } from "../../src/pqc/certificates.ts";
-import { type CertificateAlgorithm, loadProfiles, profileById } from "../../src/pqc/profiles.ts";
-import { connect } from "../../src/tls/connect.ts";
-import type { EngineConnection } from "../../src/tls/engine/connection.ts";
-import { currentInstance } from "../../src/tls/engine/instance.ts";
-import { cipherSuites } from "../../src/tls/engine/numbers.ts";
 import { httpsAgent } from "../../src/tls/https_agent.ts";
-import { clientLeaf, serverLeaf } from "../support/certificates.ts";
-import { client, deliver, handshake, server } from "../tls/engine/support.ts";
+import type { EngineConnection } from "../../src/tls/engine/connection.ts";
+import { EngineClient, EngineServer } from "../../src/tls/engine/endpoint.ts";
+import { cipherSuites } from "../../src/tls/engine/numbers.ts";
+import { certificatesFromPem } from "../../src/tls/engine/pem.ts";
+import { engineOffer } from "../../src/tls/engine_link.ts";
+import { deliver, handshake } from "../tls/engine/support.ts";
+import { type Answer, Peer } from "./peer.ts";
 import type { BenchRow } from "./row.ts";
-import type { ServerSetup } from "./tls_server.ts";
+import { makeSetups, nameOf, type Setup } from "./tls_setup.ts";
 
 const mebibyte = 1024 * 1024;
 const download = 256 * mebibyte;
 /** Handshakes before and while the clock runs. */
-const rounds = { warm: 60, timed: 60 } as const;
-const newConnections = 600;
-/** Connections that are open at once for the figure of memory. */
-const openConnections = 1_000;
+const rounds = { warm: 40, timed: 60 } as const;
+/** Profiles that new connections are measured with: the default, and one without classical cryptography. */
+const connectionProfiles = [2, 8];
+/** New connections of each client in a round, at once, and rounds. */
+const newConnections = { count: 250, atOnce: 8, rounds: 3 } as const;
+/** Connections that are open when memory is read: what lies between is theirs. */
+const heldConnections = [500, 2_000] as const;
+
+/** A session holds both ends' certificates: with others than these it is too large for Node.js. */
+const resumedByNode: ReadonlySet<string> = new Set(["ECDSA P-256", "ML-DSA-44"]);
+
+/** Node.js in the three parts that it plays; without npx there is none. */
+interface Nodes {
+  readonly server: Peer;
+  readonly clients: readonly [Peer, Peer];
+}
 
 export async function run(): Promise<BenchRow[]> {
+  const setups = await makeSetups();
+  await using stack = new AsyncDisposableStack();
+  const ours = stack.use(startOurs());
+  const nodes = await startNodes(stack);
   const rows: BenchRow[] = [];
-  const setup = await makeSetup(2, "ECDSA P-256");
-  let perConnection: number;
-  {
-    using first = await serve(setup.server);
-    // Before all else that the engine keeps memory for: what was freed would be used again.
-    perConnection = await memory(first.port, setup.server, setup.credentials);
-  }
-  for (const { id, groups, certificateAlgorithm } of loadProfiles()) {
-    const name = `profile ${id} (${groups[0]}, ${certificateAlgorithm})`;
+  for (const setup of setups) rows.push(...await handshakeRows(setup, nodes?.server));
+  for (const suite of cipherSuites.names) rows.push(await recordsRow(suite, setups[2], nodes?.server));
+  if (nodes === undefined) {
     rows.push({
-      what: `handshake, both ends, ${name}`,
-      value: `${(await handshakes(id, false)).toFixed(2)} ms`,
+      what: "new connections and memory",
+      value: "not measured: npx does not bring node@24 here",
     });
-    rows.push({
-      what: `resumed, both ends, ${name}`,
-      value: `${(await handshakes(id, true)).toFixed(2)} ms`,
-    });
+  } else {
+    for (const id of connectionProfiles) rows.push(await connectionsRow(setups[id], ours, nodes));
+    rows.push(...await memoryRows(setups[2], nodes));
   }
-  for (const suite of cipherSuites.names) {
-    const { sealed, opened } = await records(suite);
-    rows.push({ what: `seal and open, ${suite}`, value: `${sealed} and ${opened} MiB/s` });
+  rows.push(await downloadRow(setups[2], ours));
+  return rows;
+}
+
+/** Our server in a process of its own. */
+function startOurs(): Peer {
+  const file = new URL("./tls_server.ts", import.meta.url).pathname;
+  return Peer.start(Deno.execPath(), ["run", "-q", "-P=bench", "--v8-flags=--expose-gc", file]);
+}
+
+async function startNodes(stack: AsyncDisposableStack): Promise<Nodes | undefined> {
+  const node = await findNode();
+  if (node === undefined) return undefined;
+  const start = () => stack.use(Peer.start(node, [new URL("./tls_node.cjs", import.meta.url).pathname]));
+  return { server: start(), clients: [start(), start()] };
+}
+
+/** Where npx keeps Node.js 24. */
+async function findNode(): Promise<string | undefined> {
+  const args = ["-y", "node@24", "-p", "process.execPath"];
+  try {
+    const { success, stdout } = await new Deno.Command("npx", { args, stdin: "null", stderr: "null" })
+      .output();
+    return success ? new TextDecoder().decode(stdout).trim() : undefined;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
   }
-  {
-    using ours = await serve(setup.server);
-    const rate = await connections(ours.port, setup.server, setup.credentials);
-    const beside = await besideNode(setup.server, setup.credentials);
-    rows.push({ what: "new mutual-TLS connections, profile 2, our client", value: `${rate}/s`, beside });
+}
+
+async function handshakeRows(setup: Setup, node: Peer | undefined): Promise<BenchRow[]> {
+  const rows: BenchRow[] = [];
+  for (const resumed of [false, true]) {
+    const can = !resumed || resumedByNode.has(setup.profile.certificateAlgorithm);
+    const theirs = can ? await node?.ask({ do: "handshakes", setup, resumed, ...rounds }) : undefined;
     rows.push({
-      what: "256 MiB over HTTPS, server in a thread",
-      value: `${await megabytes(ours.port, setup.server, setup.credentials)} MB/s`,
-    });
-    rows.push({
-      what: "engine's memory for a client's connection",
-      value: `${perConnection} KiB`,
+      what: `${resumed ? "resumed" : "handshake"}, both ends, ${nameOf(setup.profile)}`,
+      value: `${handshakes(setup, resumed).toFixed(2)} ms`,
+      beside: can
+        ? theirs && `${theirs.milliseconds.toFixed(2)} ms, Node.js 24 over loopback`
+        : "Node.js 24, which keeps no session of more than 10 KiB",
     });
   }
   return rows;
 }
 
-async function makeSetup(profile: number, algorithm: CertificateAlgorithm) {
-  const { privateKey, publicKey } = await generateKeyPair(algorithm);
-  const certificate = await makeAuthority({ privateKey, publicKey }, [{ CN: ["Bench CA"] }], 30, new Date());
-  const trust = certificatePem(certificate);
-  const authority = { issued: { certificate, privateKey }, trust };
-  const setup: ServerSetup = { profile, credentials: await serverLeaf(authority), trust };
-  return { server: setup, credentials: await clientLeaf(authority) };
+/** Both ends of the engine. */
+function ends({ profile, server, client, trust }: Setup, resumption: boolean, suites = cipherSuites.names) {
+  const common = { trust: certificatesFromPem("trust", trust), cipherSuites: suites };
+  return {
+    near: new EngineClient({ offer: engineOffer(profile, client), resumption, ...common }),
+    far: new EngineServer({ offers: [engineOffer(profile, server)], ...common }),
+  };
 }
 
 /** The middle of the times of one handshake with mutual TLS, both ends in this thread, ms. */
-async function handshakes(id: number, resumption: boolean): Promise<number> {
-  const near = await client(id, { resumption });
-  const far = await server(id);
+function handshakes(setup: Setup, resumed: boolean): number {
+  const { near, far } = ends(setup, resumed);
   const times: number[] = [];
-  for (let round = 0; round < rounds.warm + rounds.timed; round++) {
+  // The first one makes the session.
+  for (let round = -1; round < rounds.warm + rounds.timed; round++) {
     const began = performance.now();
     const pair = handshake(near, far);
     times.push(performance.now() - began);
+    if (round >= 0 && pair.far.negotiated()?.resumed !== resumed) {
+      throw new Error(`expected a handshake with resumed ${resumed}`);
+    }
     pair.near.free();
     pair.far.free();
   }
   near.free();
   far.free();
-  return times.slice(rounds.warm).sort((a, b) => a - b)[rounds.timed / 2];
+  return middle(times.slice(1 + rounds.warm));
 }
 
-/** MiB a second of 64 KiB writes. */
-async function records(suite: string): Promise<{ sealed: number; opened: number }> {
-  const { near, far } = handshake(await client(2, { cipherSuites: [suite] }), await server(2));
+function middle(values: readonly number[]): number {
+  return values.toSorted((a, b) => a - b)[values.length >> 1];
+}
+
+async function recordsRow(suite: string, setup: Setup, node: Peer | undefined): Promise<BenchRow> {
+  const shown = ({ sealed, opened }: Answer) => `${Math.round(sealed)} and ${Math.round(opened)} MiB/s`;
+  const theirs = await node?.ask({ do: "records", suite });
+  return {
+    what: `seal and open, ${suite}`,
+    value: shown(records(suite, setup)),
+    beside: theirs && `${shown(theirs)}, node:crypto of Node.js 24`,
+  };
+}
+
+/** MiB a second of 64 KiB writes, which are four records each. */
+function records(suite: string, setup: Setup): Answer {
+  const { near: client, far: server } = ends(setup, false, [suite]);
+  const { near, far } = handshake(client, server);
   const data = new Uint8Array(65_536);
   let sealing = 0;
   let opening = 0;
@@ -104,7 +155,8 @@ async function records(suite: string): Promise<{ sealed: number; opened: number 
     sealing += sealed - began;
     opening += performance.now() - sealed;
   }
-  const speed = (ms: number) => Math.round(48 / (ms / 1000));
+  for (const end of [near, far, client, server]) end.free();
+  const speed = (ms: number) => 768 / 16 / (ms / 1000);
   return { sealed: speed(sealing), opened: speed(opening) };
 }
 
@@ -113,109 +165,105 @@ function drop(end: EngineConnection): void {
   while (end.read() !== undefined);
 }
 
-/** Our server in a thread. */
-async function serve(setup: ServerSetup): Promise<{ port: number } & Disposable> {
-  const worker = new Worker(new URL("./tls_server.ts", import.meta.url), { type: "module" });
-  const port = await new Promise<number>((resolve, reject) => {
-    worker.onmessage = ({ data }) => resolve(data);
-    worker.onerror = (error) => reject(error);
-    worker.postMessage(setup);
-  });
-  return { port, [Symbol.dispose]: () => worker.terminate() };
-}
-
-/** New connections a second, eight at a time, none of them resumed. */
-async function connections(
-  port: number,
-  { trust, profile }: ServerSetup,
-  credentials: ServerSetup["credentials"],
-) {
-  const open = async () => {
-    const { stream } = await connect({
-      hostname: "127.0.0.1",
-      port,
-      // An object of its own has no sessions.
-      credentials: { ...credentials },
-      profile: profileById(profile),
-      trust,
-    });
-    stream.destroy();
-  };
-  const all = async (count: number) => {
-    let left = count;
-    await Promise.all(Array.from({ length: 8 }, async () => {
-      while (left-- > 0) await open();
-    }));
-  };
-  await all(200);
-  const began = performance.now();
-  await all(newConnections);
-  return Math.round(newConnections / ((performance.now() - began) / 1000));
-}
-
-async function besideNode(setup: ServerSetup, credentials: ServerSetup["credentials"]) {
-  let node: Deno.ChildProcess;
-  try {
-    node = new Deno.Command("npx", {
-      args: ["-y", "node@24", new URL("./tls_node_server.cjs", import.meta.url).pathname],
-      stdin: "piped",
-      stdout: "piped",
-      stderr: "null",
-    }).spawn();
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return undefined;
-    throw error;
+/** New connections a second and the server's processor time for one, none of them resumed, by two clients that are Node.js. */
+async function connectionsRow(setup: Setup, ours: Peer, { server, clients }: Nodes): Promise<BenchRow> {
+  const { count, atOnce } = newConnections;
+  const measured = await Promise.all([ours, server].map(async (peer) => {
+    const { port } = await peer.ask({ do: "serve", what: "greeting", setup });
+    return { peer, port, rates: new Array<number>(), time: 0 };
+  }));
+  for (let round = -1; round < newConnections.rounds; round++) {
+    // In turn, so that what else the machine does meets both.
+    for (const each of measured) {
+      const before = await each.peer.ask({ do: "time" });
+      const asked = clients.map((it) => it.ask({ do: "connect", setup, port: each.port, count, atOnce }));
+      const seconds = Math.max(...(await Promise.all(asked)).map((answer) => answer.seconds));
+      const after = await each.peer.ask({ do: "time" });
+      if (round < 0) continue;
+      each.rates.push(count * clients.length / seconds);
+      each.time += after.milliseconds - before.milliseconds;
+    }
   }
-  const writer = node.stdin.getWriter();
-  await writer.write(new TextEncoder().encode(JSON.stringify(setup)));
-  await writer.close();
-  const reader = node.stdout.pipeThrough(new TextDecoderStream()).getReader();
-  try {
-    const { value } = await reader.read();
-    const port = Number(value);
-    return port > 0 ? `${await connections(port, setup, credentials)}/s at Node.js 24's server` : undefined;
-  } finally {
-    node.kill("SIGTERM");
-    await reader.cancel();
-    await node.status;
-  }
+  const made = count * clients.length * newConnections.rounds;
+  const [value, beside] = measured.map(({ rates, time }) =>
+    `${Math.round(middle(rates))}/s, ${(time / made).toFixed(2)} ms of the server's processor time`
+  );
+  return {
+    what: `new mutual-TLS connections, ${nameOf(setup.profile)}`,
+    value,
+    beside: `${beside}, at Node.js 24`,
+  };
 }
 
-/** A download end to end, millions of bytes a second. */
-async function megabytes(
-  port: number,
-  { trust, profile }: ServerSetup,
-  credentials: ServerSetup["credentials"],
-) {
-  const dispatcher = httpsAgent({ credentials, profile: profileById(profile), trust });
+/** What a connection that is open and idle takes of its server, KiB, the sessions to resume it by included. */
+async function memoryRows(setup: Setup, { server, clients: [client] }: Nodes): Promise<BenchRow[]> {
+  const grown = async (peer: Peer) => {
+    const { port } = await peer.ask({ do: "serve", what: "greeting", setup });
+    const seen: Answer[] = [];
+    let open = 0;
+    for (const count of heldConnections) {
+      await client.ask({ do: "hold", setup, port, count: count - open });
+      open = count;
+      seen.push(await peer.ask({ do: "memory" }));
+    }
+    const [few, many] = seen;
+    const each = (name: string) =>
+      (many[name] - few[name]) / 1024 / (heldConnections[1] - heldConnections[0]);
+    return { resident: each("resident").toFixed(1), engine: each("engine").toFixed(1) };
+  };
+  // A process of its own again: what was freed before would be used anew, and hide what a connection takes.
+  await using ours = startOurs();
+  const here = await grown(ours);
+  const there = await grown(server);
+  return [
+    {
+      what: "memory of the server's process for an idle connection",
+      value: `${here.resident} KiB`,
+      beside: `${there.resident} KiB, Node.js 24`,
+    },
+    { what: "of that the engine's", value: `${here.engine} KiB` },
+  ];
+}
+
+/** A download end to end, from the server's process to this one. */
+async function downloadRow(setup: Setup, ours: Peer): Promise<BenchRow> {
+  const { port } = await ours.ask({ do: "serve", what: "download", setup });
+  const plain = await ours.ask({ do: "serve", what: "plain", length: download });
+  const raw = await plainMegabytes(plain.port);
+  return {
+    what: "256 MiB over HTTPS, server in another process",
+    value: `${Math.round(await megabytes(port, setup))} MB/s`,
+    beside: `${Math.round(raw)} MB/s over TCP alone`,
+  };
+}
+
+/** Millions of bytes a second. */
+async function megabytes(port: number, { profile, client, trust }: Setup): Promise<number> {
+  const dispatcher = httpsAgent({ credentials: client, profile, trust });
   try {
     const get = async (length: number) => {
       const { body } = await request(`https://127.0.0.1:${port}/${length}`, { dispatcher });
-      for await (const _ of body);
+      let received = 0;
+      for await (const bytes of body) received += bytes.length;
+      if (received !== length) throw new Error(`expected ${length} bytes, got ${received}`);
     };
     await get(32 * mebibyte);
     const began = performance.now();
     await get(download);
-    return Math.round(download / 1e6 / ((performance.now() - began) / 1000));
+    return download / 1e6 / ((performance.now() - began) / 1000);
   } finally {
     await dispatcher.destroy();
   }
 }
 
-/** What the engine's memory grows by for each connection that is open, KiB. */
-async function memory(
-  port: number,
-  { trust, profile }: ServerSetup,
-  credentials: ServerSetup["credentials"],
-) {
-  const before = currentInstance().memorySize;
-  const open = await Promise.all(
-    Array.from(
-      { length: openConnections },
-      () => connect({ hostname: "127.0.0.1", port, credentials, profile: profileById(profile), trust }),
-    ),
-  );
-  const grown = currentInstance().memorySize - before;
-  for (const { stream } of open) stream.destroy();
-  return Math.round(grown / 1024 / open.length);
+async function plainMegabytes(port: number): Promise<number> {
+  const began = performance.now();
+  using conn = await Deno.connect({ hostname: "127.0.0.1", port });
+  const buffer = new Uint8Array(131_072);
+  let received = 0;
+  for (let length = await conn.read(buffer); length !== null; length = await conn.read(buffer)) {
+    received += length;
+  }
+  if (received !== download) throw new Error(`expected ${download} bytes, got ${received}`);
+  return download / 1e6 / ((performance.now() - began) / 1000);
 }
