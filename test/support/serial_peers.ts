@@ -1,14 +1,8 @@
 // What tests on serial lines need besides the project: pseudo terminals by socat, and python-can as a foreign program.
 import { join } from "node:path";
-import type { Peer } from "./peers.ts";
+import { peers } from "./peers.ts";
 
-export const socat: Peer = { command: "socat", probe: ["-V"], install: "apt-get install socat" };
-
-export const pythonCan: Peer = {
-  command: "/usr/bin/python3",
-  probe: ["-c", "import can, serial; import can.interfaces.slcan"],
-  install: "apt-get install python3-can python3-serial",
-};
+export const { socat, pythonCan } = peers;
 
 /** Two devices, each the other's far end, as a cable between two serial ports. */
 export interface PtyPair extends AsyncDisposable {

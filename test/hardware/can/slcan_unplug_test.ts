@@ -31,6 +31,9 @@ for (const access of ["direct", "socat"] satisfies Access[]) {
       name: "CAN_TEST",
       bitRate: 500_000,
       acknowledgement: "z",
+      // A machine that does much else at the same time takes its time.
+      commandTimeout: 20_000,
+      versionTimeout: 20_000,
       reconnect: { from: 20, to: 100 },
     });
     const heard: string[] = [];
