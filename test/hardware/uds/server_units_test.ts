@@ -119,6 +119,7 @@ for (
     answers.splice(0);
     await clock.advance(1_000);
     assert.deepEqual(answers, []);
+    assert.ok(clock.armed <= 1, "no timer is left but S3");
   });
 }
 
