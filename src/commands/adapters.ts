@@ -5,7 +5,8 @@ import { knownAdapter, probe, type ProbeResult } from "../../hardware/can/slcan_
 import { PortBusyError, PortPermissionError, SerialError } from "../../hardware/serial/errors.ts";
 import { openPort } from "../../hardware/serial/open_port.ts";
 import { listPorts, type SerialPortInfo } from "../../hardware/serial/ports.ts";
-import { type CommonOptions, makeCommand, withJson } from "./common.ts";
+import { askAdapters, type BenchAdapterState } from "./bench_adapters.ts";
+import { type CommonOptions, configOf, interruption, makeCommand, withJson } from "./common.ts";
 import { CommandFailed, examples, print, printJson, printTable, UsageError } from "./output.ts";
 
 interface AdaptersOptions extends CommonOptions {
@@ -35,8 +36,8 @@ interface ListedPort {
 
 export function adaptersCommand(): Command {
   const command = withJson(
-    makeCommand("adapters", "lists serial ports, and what is on them"),
-    "ports as JSON",
+    makeCommand("adapters", "lists serial ports and the adapters of the bench, and what is on them"),
+    "adapters of the bench, then ports, as JSON",
   )
     .option("--probe", "asks on every port, not on those of known USB adapters alone")
     .option("--port <path...>", "these ports only, asked: a device path or tcp://host:port")
@@ -49,7 +50,7 @@ export function adaptersCommand(): Command {
     )
     .action(run);
   return examples(command, [
-    "zonebench adapters",
+    "zonebench adapters --bench config/bench.yaml",
     "zonebench adapters --port /dev/ttyUSB0 --baud-rate 1000000",
     "zonebench adapters --probe --json",
   ]);
@@ -60,18 +61,49 @@ async function run(options: AdaptersOptions): Promise<void> {
   if (!Number.isInteger(baudRate) || baudRate < 1) {
     throw new UsageError(`--baud-rate ${options.baudRate}: expected a whole number, e.g. 115200`);
   }
-  const ports: SerialPortInfo[] = options.port?.map((path) => ({ path })) ?? await listPorts();
+  const bench = options.port === undefined ? await ofBench(options) : [];
+  // Those of the bench have been asked already.
+  const known = new Set(bench.map(({ port }) => port));
+  const ports: SerialPortInfo[] = options.port?.map((path) => ({ path })) ??
+    (await listPorts()).filter(({ path, byId }) =>
+      !known.has(path) && !(byId !== undefined && known.has(byId))
+    );
   const asked = (port: SerialPortInfo) =>
     options.probe === true || options.port !== undefined || knownAdapter(port) !== undefined;
   // Each port by itself: one that does not react holds up no other.
   const listed = await Promise.all(
     ports.map((port) => asked(port) ? ask(port, baudRate) : describe(port, { state: "not asked" })),
   );
-  if (options.json) printJson(listed);
-  else show(listed);
+  if (options.json) printJson([...bench, ...listed]);
+  else {
+    showBench(bench);
+    show(listed);
+  }
   if (options.port !== undefined && !listed.some((port) => port.state === "slcan")) {
     throw new CommandFailed("no SLCAN adapter answered there");
   }
+}
+
+async function ofBench(options: AdaptersOptions): Promise<BenchAdapterState[]> {
+  const { bench } = await configOf(options);
+  using stop = interruption();
+  return await askAdapters(bench, stop.signal);
+}
+
+function showBench(adapters: readonly BenchAdapterState[]): void {
+  if (adapters.length === 0) return;
+  printTable(
+    ["ADAPTER", "PORT", "BIT/S", "STATE", "VERSION", "ECUS"],
+    adapters.map(({ adapter_id, port, bit_rate, state, error, version, ecus = [] }) => [
+      adapter_id,
+      port,
+      String(bit_rate),
+      error === undefined ? state : `${state}: ${error}`,
+      version ?? "",
+      ecus.map(({ ecu_id, answers }) => answers ? ecu_id : `${ecu_id} (silent)`).join(" "),
+    ]),
+  );
+  print("");
 }
 
 async function ask(port: SerialPortInfo, baudRate: number): Promise<ListedPort> {

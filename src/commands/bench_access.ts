@@ -1,19 +1,16 @@
 // Straight to an ECU of the bench, without the server: finds it in bench.yaml and opens the path, over DoIP or CAN.
 
-import { traced } from "../../hardware/can/traced_bus.ts";
-import { SlcanBus } from "../../hardware/can/slcan_bus.ts";
 import { DoipConnection } from "../../hardware/doip/client.ts";
 import { routingActivationCodes } from "../../hardware/doip/constants.ts";
 import { RoutingActivationError } from "../../hardware/doip/errors.ts";
-import { IsoTpClient } from "../../hardware/isotp/client.ts";
-import { PortBusyError } from "../../hardware/serial/errors.ts";
 import { UdsClient } from "../../hardware/uds/client.ts";
 import type { BenchConfig, BenchEcuType } from "../config/schema.ts";
 import type { CanAdapter, EcuOnCan, ZonalGateway } from "../vmg/vehicle.ts";
 import { type PlacedGateway, placeGateways } from "./bench_description.ts";
 import { canAdapterOf, ecuOnCan, placeAdapters } from "./can_description.ts";
 import { type BenchWiring, gatewayLink } from "./gateway_links.ts";
-import { CommandFailed, UsageError } from "./output.ts";
+import { UsageError } from "./output.ts";
+import { useAdapter } from "./shared_adapters.ts";
 
 /** An ECU with the way to it. */
 export interface BenchEcu {
@@ -96,49 +93,19 @@ async function openEcu(wiring: BenchWiring, ecu: BenchEcu, signal: AbortSignal):
     return { client, close: () => connection.close() };
   }
   const { adapter, onCan } = ecu.can;
-  const bus = await openAdapter(adapter, signal);
-  const isotp = new IsoTpClient(
-    wiring.trace === undefined ? bus : traced(bus, wiring.trace.can(adapter.adapterId)),
-  );
-  const transport = isotp.transport(onCan.address, onCan.isotp);
+  const used = await useAdapter(adapter, signal, wiring.trace?.can(adapter.adapterId));
+  const transport = used.isotp.transport(onCan.address, onCan.isotp);
   return {
     client: new UdsClient(transport, { ecu: ecu.ecuId, latency: canLatency }),
     close: async () => {
-      isotp.close();
-      await bus.close();
+      transport.close();
+      await used.release();
     },
   };
 }
 
 /** Added to P2 over CAN, ms: a serial line with what waits in the adapter is on the way there and back. */
 const canLatency = 1_000;
-
-/** Opens an adapter for the time of a function. @throws {CommandFailed} when another program has it */
-export async function withAdapter<T>(
-  adapter: CanAdapter,
-  signal: AbortSignal,
-  run: (bus: SlcanBus) => Promise<T>,
-): Promise<T> {
-  const bus = await openAdapter(adapter, signal);
-  try {
-    return await run(bus);
-  } finally {
-    await bus.close();
-  }
-}
-
-async function openAdapter(adapter: CanAdapter, signal: AbortSignal): Promise<SlcanBus> {
-  try {
-    return await SlcanBus.open(adapter.openLine, { ...adapter.settings, name: adapter.adapterId, signal });
-  } catch (cause) {
-    if (!(cause instanceof PortBusyError)) throw cause;
-    throw new CommandFailed(
-      `${adapter.adapterId}: ${cause.message}. A port is one program's at a time: where zonebench serve has it, ` +
-        "go through the server with diag … --via-server, or stop serve",
-      { cause },
-    );
-  }
-}
 
 /** How many commands may go to one gateway at once: each takes a source address of its own. */
 const testers = 16;

@@ -3,6 +3,7 @@
 import type { Command } from "commander";
 import { discover } from "../../hardware/doip/discover.ts";
 import { type PlacedGateway, placeGateways } from "./bench_description.ts";
+import { placeAdapters } from "./can_description.ts";
 import { type CommonOptions, configOf, interruption, makeCommand, seconds, withJson } from "./common.ts";
 import { openTrace, type TraceOptions, withTrace } from "./trace.ts";
 import { CommandFailed, examples, print, printJson, printTable, UsageError } from "./output.ts";
@@ -76,6 +77,10 @@ async function run(options: DiscoverOptions): Promise<void> {
       options.target === undefined && !found.some((entity) => entity.logicalAddress === it.logicalAddress)
     );
     for (const it of silent) print(`${it.zonalGatewayId}${where(it)} did not answer`);
+    const onCan = options.target === undefined ? placeAdapters(bench) : [];
+    for (const { adapter, target } of onCan) {
+      print(`${adapter.adapter_id} at ${target}: ECUs on CAN are asked by zonebench adapters`);
+    }
   }
   if (found.length === 0) {
     throw new CommandFailed(
