@@ -9,6 +9,7 @@ const measurements: Record<string, () => Promise<{ run(): Promise<BenchRow[]> }>
   isotp: () => import("./isotp.ts"),
   doip_flash: () => import("./doip_flash.ts"),
   can: () => import("./can.ts"),
+  parallel_flash: () => import("./parallel_flash.ts"),
   slcan: () => import("./slcan.ts"),
   telemetry_messages: () => import("./telemetry_messages.ts"),
   store_telemetry: () => import("./store_telemetry.ts"),

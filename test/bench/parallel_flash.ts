@@ -1,0 +1,81 @@
+// Eight ECUs flashed at once, six over DoIP and two over one CAN bus at 500 kbit/s, all with the times of real flash, beside the
+// slowest of them flashed alone.
+import { SlcanBus } from "../../hardware/can/slcan_bus.ts";
+import { DoipConnection } from "../../hardware/doip/client.ts";
+import { memoryImage } from "../../hardware/flash/format/memory_image.ts";
+import { flashEcu } from "../../hardware/flash/sequence.ts";
+import { IsoTpClient } from "../../hardware/isotp/client.ts";
+import { openPort } from "../../hardware/serial/open_port.ts";
+import { UdsClient } from "../../hardware/uds/client.ts";
+import type { UdsTransport } from "../../hardware/uds/transport.ts";
+import { canAddress, type ParallelFlashPorts } from "./parallel_flash_ecus.ts";
+import type { BenchRow } from "./row.ts";
+
+/** What an ECU gets: the two on CAN share their bus, so that theirs are done while the others still erase and program. */
+const sizes = { ethernet: 8 << 20, can: 48 << 10 } as const;
+
+interface Ecu {
+  name: string;
+  size: number;
+  transport: UdsTransport;
+}
+
+/** Flashes one ECU of each kind alone, then all. */
+export async function run(): Promise<BenchRow[]> {
+  const worker = new Worker(new URL("./parallel_flash_servers.ts", import.meta.url), { type: "module" });
+  try {
+    const ports = await new Promise<ParallelFlashPorts>((resolve, reject) => {
+      worker.onmessage = (event: MessageEvent<ParallelFlashPorts>) => resolve(event.data);
+      worker.onerror = (event) => reject(new Error(event.message));
+    });
+    await using open = new AsyncDisposableStack();
+    const ecus = await connect(ports, open);
+    const alone = Math.max(await flash(ecus[0], "2.0.0"), await flash(ecus[6], "2.0.0"));
+    const began = performance.now();
+    await Promise.all(ecus.map((ecu) => flash(ecu, "3.0.0")));
+    const together = performance.now() - began;
+    return [{
+      what: "8 ECUs flashed at once: 6 over DoIP, 8 MiB each; 2 over one CAN bus, 48 KiB each",
+      value: `${(together / 1000).toFixed(2)} s`,
+      beside: `the slowest alone ${(alone / 1000).toFixed(2)} s: ${(together / alone).toFixed(3)} times`,
+    }];
+  } finally {
+    worker.terminate();
+  }
+}
+
+async function connect(ports: ParallelFlashPorts, open: AsyncDisposableStack): Promise<Ecu[]> {
+  const { hostname } = ports;
+  const gateways = await Promise.all(
+    ports.gateways.map((port) => DoipConnection.connect({ hostname, port })),
+  );
+  for (const gateway of gateways) open.use(gateway);
+  const bus = await SlcanBus.open((signal) => openPort(`tcp://${hostname}:${ports.adapter}`, { signal }), {
+    name: "CAN_BENCH",
+    bitRate: 500_000,
+    acknowledgement: "z",
+  });
+  open.defer(() => bus.close());
+  const isotp = new IsoTpClient(bus);
+  return Array.from({ length: 8 }, (_, at) => {
+    const name = `ECU_00${at + 1}`;
+    return at < 6
+      ? { name, size: sizes.ethernet, transport: gateways[Math.floor(at / 3)].transport(0x1101 + at) }
+      : { name, size: sizes.can, transport: isotp.transport(canAddress(at + 1)) };
+  });
+}
+
+/** Milliseconds. */
+async function flash({ name, size, transport }: Ecu, version: string): Promise<number> {
+  const payload = new Uint8Array(size);
+  for (let at = 0; at < size; at += 65_536) {
+    crypto.getRandomValues(payload.subarray(at, Math.min(at + 65_536, size)));
+  }
+  using client = new UdsClient(transport, { ecu: name, latency: 1_000 });
+  const { duration } = await flashEcu(client, memoryImage([{ address: 0, length: size }], payload), {
+    plan: { seedKey: { algorithm: "xor", constant: "A5" }, restartPoll: 20 },
+    version,
+    fingerprint: Uint8Array.of(1),
+  });
+  return duration;
+}
