@@ -10,6 +10,7 @@ import { discoverCommand } from "./commands/discover.ts";
 import { dtcCommand } from "./commands/dtc.ts";
 import { firmwareCommand } from "./commands/firmware.ts";
 import { flashCommand } from "./commands/flash.ts";
+import { linkCommand } from "./commands/link.ts";
 import { CommandFailed, examples, printError, UsageError } from "./commands/output.ts";
 import { pkiCommand } from "./commands/pki.ts";
 import { serveCommand } from "./commands/serve.ts";
@@ -32,6 +33,7 @@ function program(): Command {
     firmwareCommand(),
     updateCommand(),
     vciCommand(),
+    linkCommand(),
     discoverCommand(),
     adaptersCommand(),
     diagCommand(),

@@ -56,6 +56,24 @@ export const vciAnswer = z.strictObject({
   update_available: z.boolean(),
 });
 
+const counter = z.int().min(0);
+
+/** How the gateway's link has fared since the gateway started; times in milliseconds. */
+export const linkReport = z.strictObject({
+  mode: z.enum(["mqtt", "https"]),
+  total_connections: counter,
+  failed_connections: counter,
+  reconnections: counter,
+  address_changes: counter,
+  messages_sent: counter,
+  messages_received: counter,
+  messages_dropped: counter,
+  queued: counter,
+  offline_time: counter,
+  last_connection_time: id.timestamp.nullable(),
+  local_address: id.ipAddress.nullable(),
+});
+
 export const heartbeat = z.strictObject({
   /** Some gateways repeat it in the body; it must be the VIN of the path or topic then. */
   vin: id.vin.optional(),
@@ -69,6 +87,8 @@ export const heartbeat = z.strictObject({
   }).optional(),
   /** State of charge of the vehicle's battery, per cent. */
   battery: z.number().min(0).max(100).optional(),
+  /** What the gateway says of its link. */
+  link: linkReport.optional(),
 });
 
 export const accepted = z.strictObject({ status: z.literal("accepted") });
@@ -121,6 +141,7 @@ export type Registration = z.infer<typeof registration>;
 export type Vci = z.infer<typeof vci>;
 export type VciEcu = z.infer<typeof vciEcu>;
 export type OutdatedEcu = z.infer<typeof outdatedEcu>;
+export type LinkReport = z.infer<typeof linkReport>;
 export type Heartbeat = z.infer<typeof heartbeat>;
 export type Vehicle = z.infer<typeof vehicle>;
 export type VehicleDetail = z.infer<typeof vehicleDetail>;

@@ -1,7 +1,7 @@
 // httpsAgent(): a dispatcher for undici's fetch and request whose connections are this product's TLS connections.
 
 import type { Socket } from "node:net";
-import { Agent, type Dispatcher } from "undici";
+import { Agent, Dispatcher } from "undici";
 import { connect } from "./connect.ts";
 import type { ConnectOptions, TlsConnection } from "./types.ts";
 
@@ -24,11 +24,56 @@ export interface HttpsAgentOptions
   signal?: AbortSignal;
 }
 
+/** What {@link httpsAgent} gives: a dispatcher whose connections can be left behind together. */
+export interface HttpsAgent extends Dispatcher {
+  /** Ends all connections, with what is under way on them, and opens new ones for what comes next. */
+  renew(reason: Error): void;
+}
+
 /**
  * An undici dispatcher over {@link connect}: `fetch(url, { dispatcher })` and `request(url, { dispatcher })` of undici.
  * Close it with `close()` (lets requests end) or `destroy()`.
  */
-export function httpsAgent(options: HttpsAgentOptions): Dispatcher {
+export function httpsAgent(options: HttpsAgentOptions): HttpsAgent {
+  return new RenewableAgent(() => makeAgent(options));
+}
+
+class RenewableAgent extends Dispatcher implements HttpsAgent {
+  readonly #make: () => Agent;
+  #agent: Agent;
+
+  constructor(make: () => Agent) {
+    super();
+    this.#make = make;
+    this.#agent = make();
+  }
+
+  override dispatch(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): boolean {
+    return this.#agent.dispatch(options, handler);
+  }
+
+  renew(reason: Error): void {
+    const old = this.#agent;
+    this.#agent = this.#make();
+    // Its requests are told; nobody waits for the agent itself.
+    old.destroy(reason).catch(() => {});
+  }
+
+  override close(callback?: () => void): Promise<void> {
+    const closed = this.#agent.close();
+    if (callback !== undefined) closed.then(callback, callback);
+    return closed;
+  }
+
+  override destroy(error?: Error | null | (() => void), callback?: () => void): Promise<void> {
+    const destroyed = this.#agent.destroy(error instanceof Error ? error : null);
+    const then = typeof error === "function" ? error : callback;
+    if (then !== undefined) destroyed.then(then, then);
+    return destroyed;
+  }
+}
+
+function makeAgent(options: HttpsAgentOptions): Agent {
   const { credentials, profile, trust, serverName, engine, timeout, signal, onConnected } = options;
   return new Agent({
     connections: options.connections ?? 8,

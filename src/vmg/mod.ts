@@ -9,9 +9,11 @@ import { httpsAgent } from "../tls/https_agent.ts";
 import { VehicleBus } from "./bus/bus.ts";
 import { DiagnosticResponder } from "./diagnostics/responder.ts";
 import { bareAddress } from "./link/address.ts";
-import { FinalReports } from "./link/final_reports.ts";
+import { CommunicationManager, type CommunicationMode } from "./link/communication.ts";
 import { Inbox } from "./link/inbox.ts";
 import { Link, type LinkStatistics } from "./link/link.ts";
+import { LinkReport } from "./link/link_report.ts";
+import { systemNetwork } from "./link/network.ts";
 import { Outbox } from "./link/outbox.ts";
 import { Pulse } from "./link/pulse.ts";
 import { RemoteConfig } from "./link/remote_config.ts";
@@ -29,6 +31,7 @@ import { explain } from "./errors.ts";
 
 export * from "./errors.ts";
 export type { LinkStatistics } from "./link/link.ts";
+export { type LinkState, readLinkState } from "./link/link_report.ts";
 export type * from "./options.ts";
 export type { TelemetrySource } from "./telemetry.ts";
 export type { VehicleDescription, VehicleEcu, ZonalGateway } from "./vehicle.ts";
@@ -37,6 +40,8 @@ export type { VehicleDescription, VehicleEcu, ZonalGateway } from "./vehicle.ts"
 export interface RunningVmg extends AsyncDisposable {
   /** What the link did so far. */
   readonly link: LinkStatistics;
+  /** Which way messages go. */
+  readonly mode: CommunicationMode;
   /** Whether ECUs are being changed. */
   readonly installing: boolean;
   /** The newest remote configuration; version 0 when there was none. */
@@ -98,7 +103,11 @@ function assemble(options: VmgOptions, state: StateDatabase): RunningVmg {
   const commands = new CommandLog(state);
   const journal = new UpdateJournal(state);
   const remoteConfig = new RemoteConfig(state, log);
-  const outbox = new Outbox(state, { maxCount: link.queueCount, maxBytes: link.queueBytes });
+  const outbox = new Outbox(state, {
+    maxCount: link.queueCount,
+    maxBytes: link.queueBytes,
+    maxAge: link.queueAge,
+  });
   const bus = new VehicleBus(vehicle, options.bus ?? {}, log.child("Bus"));
 
   const responder = new DiagnosticResponder({
@@ -161,9 +170,36 @@ function assemble(options: VmgOptions, state: StateDatabase): RunningVmg {
     keepalive: link.keepalive ?? 30,
     connectTimeout: link.connectTimeout ?? 10_000,
     inFlight: link.inFlight ?? 20,
+    network: link.network ?? systemNetwork,
+    addressInterval: link.addressInterval ?? 10_000,
+    interfaceInterval: link.interfaceInterval ?? 500,
     onMessage: (topic, payload) => inbox.take(topic, payload),
-    onConnected: () => pulse.beat(),
+    onConnected: async () => {
+      await communication.linkUp();
+      pulse.beat();
+      report.write();
+    },
+    onMoved: () => dispatcher.renew(new Error("the address of this side has changed")),
+    onLost: () => report.write(),
     log,
+  });
+  const communication = new CommunicationManager({
+    vin,
+    rest,
+    outbox,
+    away: () => mqtt.away,
+    take: (topic, payload) => inbox.take(topic, payload),
+    fallbackAfter: link.fallbackAfter ?? 30_000,
+    pollInterval: link.pollInterval ?? 60_000,
+    batchInterval: link.batchInterval ?? 1_000,
+    holdTime: link.holdTime ?? 5_000,
+    log: log.child("CommMgr"),
+  });
+  const report = new LinkReport({
+    directory: options.directory,
+    vin,
+    state: () => ({ mode: communication.mode, ...mqtt.statistics }),
+    log: log.child("Link"),
   });
   const pulse = new Pulse({
     vin,
@@ -176,24 +212,21 @@ function assemble(options: VmgOptions, state: StateDatabase): RunningVmg {
     heartbeatInterval: link.heartbeatInterval ?? 30_000,
     telemetryInterval: link.telemetryInterval ?? 10_000,
     httpsAddress: () => httpsAddress,
+    mode: () => communication.mode,
+    onBeat: () => {
+      const expired = outbox.expire();
+      if (expired > 0) log.warn(`${expired} message(s) waited for too long and were given up`);
+      report.write();
+    },
     log: log.child("Heartbeat"),
   });
-  const finals = new FinalReports({
-    vin,
-    link: mqtt,
-    outbox,
-    rest,
-    after: link.statusFallbackAfter ?? 10_000,
-    log: log.child("OTA"),
-  });
-
   if (source !== undefined) log.info(`Telemetry comes from ${source.name}`);
-  const workers = [responder, runner, reporter, selfUpdate, pulse, finals];
+  const workers = [responder, runner, reporter, selfUpdate, pulse, communication];
   responder.start();
   runner.start();
   reporter.start();
   pulse.start();
-  finals.start();
+  communication.start();
   mqtt.start(reporter.firstTry);
 
   let stopped: Promise<void> | undefined;
@@ -204,12 +237,16 @@ function assemble(options: VmgOptions, state: StateDatabase): RunningVmg {
     await settle([bus.close(), mqtt.stop()], log);
     await settledWithin(work, stopTimes.rest);
     await dispatcher.destroy();
+    report.close();
     outbox.flush();
     state.close();
   };
   return {
     get link() {
       return mqtt.statistics;
+    },
+    get mode() {
+      return communication.mode;
     },
     get installing() {
       return runner.installing;

@@ -5,6 +5,7 @@ import type { VerifyKey } from "../pqc/signature.ts";
 import type { Profile } from "../pqc/profiles.ts";
 import type { Credentials, TlsEngine } from "../tls/types.ts";
 import type { Logger } from "../log.ts";
+import type { Network } from "./link/network.ts";
 import type { TelemetrySource } from "./telemetry.ts";
 import type { VehicleDescription } from "./vehicle.ts";
 
@@ -101,8 +102,22 @@ export interface LinkSettings {
   queueCount?: number;
   /** Bytes of payload that wait at most. @default 33554432 (32 MiB) */
   queueBytes?: number;
-  /** How long MQTT may be away before the end of an update is told over HTTPS. @default 10000 */
-  statusFallbackAfter?: number;
+  /** How long a message waits at most; how an update ended waits for ever. @default 604800000 (7 days) */
+  queueAge?: number;
+  /** Time between two looks at interfaces and route. @default 10000 */
+  addressInterval?: number;
+  /** Time between two looks at the interfaces alone. @default 500 */
+  interfaceInterval?: number;
+  /** @default the machine's */
+  network?: Network;
+  /** How long MQTT may be away before HTTPS takes its place. @default 30000 */
+  fallbackAfter?: number;
+  /** Time between two questions for commands over HTTPS. @default 60000 */
+  pollInterval?: number;
+  /** Least time between two batches of messages over HTTPS. @default 1000 */
+  batchInterval?: number;
+  /** How long MQTT must be up until it counts again. @default 5000 */
+  holdTime?: number;
   /** Longest wait for an HTTPS answer. @default 30000 */
   requestTimeout?: number;
 }

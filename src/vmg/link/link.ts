@@ -7,8 +7,10 @@ import type { Credentials, TlsEngine } from "../../tls/types.ts";
 import type { MqttTarget } from "../options.ts";
 import { Backoff, delay, orAborted, settledWithin } from "../wait.ts";
 import { bareAddress } from "./address.ts";
+import { AddressWatch } from "./address_watch.ts";
+import type { Network } from "./network.ts";
 import type { Outbox, QueuedMessage } from "./outbox.ts";
-import { type MqttSession, openSession } from "./session.ts";
+import { type MqttSession, openSession, SessionError } from "./session.ts";
 import { explain } from "../errors.ts";
 
 /** Options of {@link Link}. Times in milliseconds. */
@@ -29,10 +31,18 @@ export interface LinkOptions {
   connectTimeout: number;
   /** Messages sent and not yet acknowledged. */
   inFlight: number;
+  network: Network;
+  /** Time between two looks at interfaces and route, and between two at the interfaces alone. */
+  addressInterval: number;
+  interfaceInterval: number;
   /** Takes a message over; see `SessionOptions.onMessage`. */
   onMessage: (topic: string, payload: Uint8Array) => void;
-  /** Told of each connection that came about. */
-  onConnected?: () => void;
+  /** Told of each connection that came about; what waits is published after this has settled, or soon in any case. */
+  onConnected?: () => void | Promise<void>;
+  /** Told that this side has another address: connections from the old one are of no use. */
+  onMoved?: () => void;
+  /** Told of each connection that was lost, after that of {@link onConnected}. */
+  onLost?: () => void;
   log: Logger;
 }
 
@@ -52,6 +62,10 @@ export interface LinkStatistics {
   lastConnectionTime: string | null;
   /** Address that this side has on the connection. */
   localAddress: string | null;
+  /** Changes of address that ended a connection. */
+  addressChanges: number;
+  /** Milliseconds without a connection since the start, the present ones among them. */
+  offlineTime: number;
   /** Messages that wait. */
   queued: number;
 }
@@ -59,15 +73,24 @@ export interface LinkStatistics {
 /** How long the goodbye may take, milliseconds. */
 const goodbye = 900;
 
+/** How long what must end before messages go out may take, milliseconds. */
+const readyLimit = 2_000;
+
 /** The link. */
 export class Link {
   readonly #options: LinkOptions;
   readonly #log: Logger;
   readonly #outbox: Outbox;
   readonly #stopping = new AbortController();
+  readonly #watch: AddressWatch;
   #session: MqttSession | undefined;
   #running: Promise<void> | undefined;
   #disconnectedSince = Date.now();
+  #offline = 0;
+  #moves = 0;
+  /** The last connection's end was a change of address: the next try does not wait. */
+  #moved = false;
+  #lastAddress: string | undefined;
   #wakePump: () => void = () => {};
   #total = 0;
   #failed = 0;
@@ -82,12 +105,19 @@ export class Link {
     this.#options = options;
     this.#log = options.log.child("MQTT");
     this.#outbox = options.outbox;
-    this.#outbox.onAdded = () => this.#wakePump();
+    this.#outbox.onAdded(() => this.#wakePump());
+    this.#watch = new AddressWatch({
+      network: options.network,
+      interval: options.addressInterval,
+      glance: options.interfaceInterval,
+    });
   }
 
   /** Begins to connect. @param after is waited for before the first try, at most until it settles */
   start(after: Promise<unknown> = Promise.resolve()): void {
-    this.#running ??= this.#run(after);
+    if (this.#running !== undefined) return;
+    this.#watch.start();
+    this.#running = this.#run(after);
   }
 
   /** Milliseconds since the link was up; 0 while it is. */
@@ -106,6 +136,8 @@ export class Link {
       messagesDropped: this.#outbox.dropped,
       lastConnectionTime: this.#lastConnection,
       localAddress: this.#session === undefined ? null : bareAddress(this.#session.localAddress),
+      addressChanges: this.#moves,
+      offlineTime: this.#offline + this.away,
       queued: this.#outbox.count,
     };
   }
@@ -131,6 +163,7 @@ export class Link {
   async stop(): Promise<void> {
     this.#stopping.abort();
     await this.#running;
+    this.#watch.stop();
   }
 
   async #run(after: Promise<unknown>): Promise<void> {
@@ -145,6 +178,10 @@ export class Link {
         backoff.reset();
         await this.#live(session);
         if (signal.aborted) break;
+        if (this.#moved) {
+          this.#moved = false;
+          continue;
+        }
       }
       const wait = backoff.next();
       this.#log.info(
@@ -152,7 +189,23 @@ export class Link {
           ? `Connection failed. Retrying in ${wait}ms`
           : `Connection lost. Reconnecting in ${wait}ms`,
       );
-      await delay(wait, signal).catch(() => {}); // The loop's condition sees the end.
+      // An address that comes is a reason to try at once, and as if for the first time.
+      if (await this.#waitForChange(wait)) backoff.reset();
+    }
+  }
+
+  /** Waits, unless the machine's addresses change. @returns whether they did */
+  async #waitForChange(wait: number): Promise<boolean> {
+    const changed = Promise.withResolvers<boolean>();
+    const end = this.#watch.onChange(() => changed.resolve(true));
+    const over = new AbortController();
+    const signal = AbortSignal.any([over.signal, this.#stopping.signal]);
+    try {
+      // The loop's condition sees the end.
+      return await Promise.race([delay(wait, signal).then(() => false, () => false), changed.promise]);
+    } finally {
+      over.abort();
+      end();
     }
   }
 
@@ -176,6 +229,7 @@ export class Link {
       });
       this.#total++;
       this.#lastConnection = new Date().toISOString();
+      this.#tellAddress(session);
       this.#log.info(
         `Connected (${describeNegotiated(session.negotiated)}, ${session.negotiated.cipherSuite}, ` +
           `${session.sessionPresent ? "session restored" : "new session"})`,
@@ -185,6 +239,7 @@ export class Link {
       if (!this.#stopping.signal.aborted) {
         this.#failed++;
         this.#log.warn(`Connection failed: ${explain(error)}`);
+        this.#watch.look();
       }
       return undefined;
     }
@@ -194,13 +249,29 @@ export class Link {
   async #live(session: MqttSession): Promise<void> {
     const { vin } = this.#options;
     const { signal } = this.#stopping;
+    this.#offline += this.away;
     this.#session = session;
     const over = new AbortController();
     const ended = AbortSignal.any([over.signal, signal]);
     const hello = this.publishNow(topicOf(vin, "status"), this.#status("online", session.localAddress));
-    const pump = this.#pump(session, ended);
-    this.#options.onConnected?.();
+    const unwatch = this.#watch.watch({
+      localAddress: session.localAddress,
+      remoteAddress: session.remoteAddress,
+      onMoved: (was, now) => {
+        this.#log.info(`Local IP changed: ${was} → ${now ?? "none"}`);
+        this.#log.info("IP changed while connected. Reconnecting...");
+        this.#moves++;
+        this.#moved = now !== null;
+        session.abandon(new SessionError(`the address ${was} is this side's no longer`));
+        this.#options.onMoved?.();
+      },
+    });
+    // An address that went while the connection was being made is noticed now, not at the next look.
+    this.#watch.look();
+    const ready = settledWithin(Promise.resolve(this.#options.onConnected?.()), readyLimit);
+    const pump = ready.then(() => this.#pump(session, ended));
     const cause = await orAborted(session.closed, signal).catch(() => undefined);
+    unwatch();
     over.abort();
     if (signal.aborted) {
       const farewell = this.publishNow(topicOf(vin, "status"), this.#status("offline"));
@@ -208,11 +279,12 @@ export class Link {
       await session.close(goodbye);
     } else {
       this.#log.warn(`Connection lost: ${cause === undefined ? "closed" : explain(cause)}`);
+      this.#watch.look();
     }
     this.#session = undefined;
     this.#disconnectedSince = Date.now();
+    this.#options.onLost?.();
     await Promise.all([hello, pump]);
-    this.#outbox.release();
   }
 
   /** Publishes what waits, in order, with a bounded number of messages under way. */
@@ -226,6 +298,7 @@ export class Link {
         this.#sent++;
       } catch {
         // The connection is gone: the message keeps its place and goes out on the next one.
+        this.#outbox.release([message.seq]);
       } finally {
         underWay--;
         this.#wakePump();
@@ -240,6 +313,14 @@ export class Link {
       await orAborted(woken, signal).catch(() => {}); // The loop's condition sees the end.
     }
     this.#wakePump = () => {};
+  }
+
+  /** The seed's words for a vehicle that has moved on between two connections. */
+  #tellAddress({ localAddress }: MqttSession): void {
+    const now = bareAddress(localAddress) ?? localAddress;
+    const was = this.#lastAddress;
+    this.#lastAddress = now;
+    if (was !== undefined && was !== now) this.#log.info(`Local IP changed: ${was} → ${now}`);
   }
 
   #status(status: "online" | "offline", localAddress?: string): VehicleStatus {

@@ -1,7 +1,8 @@
 // What waits to be published: on disk, bounded, in order, each message until the broker has acknowledged it.
 //
 // When there is no more room, what matters least goes first, and of that the oldest: telemetry, then progress of updates,
-// then answers to diagnoses; how an update ended goes last. A message that matters less than all that waits is refused.
+// then answers to diagnoses; how an update ended goes last. A message that matters less than all that waits is refused. What
+// has waited for too long goes too, except how an update ended.
 
 import { z } from "zod";
 import type { StateDatabase } from "../state/database.ts";
@@ -38,6 +39,8 @@ export interface OutboxOptions {
   maxCount?: number;
   /** Bytes of payload that wait at most. @default 33554432 */
   maxBytes?: number;
+  /** How long a message waits at most, milliseconds; how an update ended waits for ever. @default 604800000 (7 days) */
+  maxAge?: number;
 }
 
 const row = z.object({ seq: z.int(), message_id: z.string(), topic: z.string(), payload: z.string() });
@@ -63,12 +66,12 @@ export class Outbox {
   #count: number;
   #bytes: number;
   #dropped = 0;
-  /** Called when there is something new to publish. */
-  onAdded: () => void = () => {};
+  readonly #added = new Set<() => void>();
+  readonly #maxAge: number;
 
   constructor(state: StateDatabase, options: OutboxOptions = {}) {
-    const { maxCount = 10_000, maxBytes = 32 * 1024 * 1024 } = options;
-    for (const [name, value] of Object.entries({ maxCount, maxBytes })) {
+    const { maxCount = 10_000, maxBytes = 32 * 1024 * 1024, maxAge = 604_800_000 } = options;
+    for (const [name, value] of Object.entries({ maxCount, maxBytes, maxAge })) {
       if (!Number.isSafeInteger(value) || value < 1) {
         throw new RangeError(`${name}: expected a whole number of at least 1, got ${value}`);
       }
@@ -76,6 +79,7 @@ export class Outbox {
     this.#state = state;
     this.#maxCount = maxCount;
     this.#maxBytes = maxBytes;
+    this.#maxAge = maxAge;
     const { sqlite } = state;
     this.#statements = {
       insert: sqlite.prepare(
@@ -84,8 +88,8 @@ export class Outbox {
       next: sqlite.prepare(
         "SELECT seq, message_id, topic, payload FROM outbox WHERE seq > ? ORDER BY seq LIMIT ?",
       ),
-      ofRank: sqlite.prepare(
-        "SELECT seq, message_id, topic, payload FROM outbox WHERE rank = ? ORDER BY seq LIMIT ?",
+      old: sqlite.prepare(
+        "SELECT seq, length(CAST(payload AS BLOB)) AS bytes FROM outbox WHERE rank < ? AND created < ? ORDER BY seq LIMIT 1000",
       ),
       least: sqlite.prepare(
         "SELECT seq, length(CAST(payload AS BLOB)) AS bytes FROM outbox WHERE rank <= ? ORDER BY rank, seq LIMIT ?",
@@ -113,6 +117,12 @@ export class Outbox {
   /** Messages given up so far for lack of room. */
   get dropped(): number {
     return this.#dropped;
+  }
+
+  /** Calls `run` when there is something new to publish. @returns what ends that */
+  onAdded(run: () => void): () => void {
+    this.#added.add(run);
+    return () => void this.#added.delete(run);
   }
 
   /**
@@ -148,7 +158,7 @@ export class Outbox {
       this.#dropped++;
       return undefined;
     }
-    this.onAdded();
+    for (const run of this.#added) run();
     return messageId;
   }
 
@@ -172,19 +182,6 @@ export class Outbox {
     return taken;
   }
 
-  /** Messages of a kind that wait, whether under way or not, oldest first, at most `limit`. */
-  peek(kind: MessageKind, limit: number): QueuedMessage[] {
-    return this.#statements.ofRank.all(messageKinds.indexOf(kind), limit).map((value) => row.parse(value))
-      .filter(({ seq }) => !this.#acknowledged.has(seq))
-      .map(({ seq, message_id, topic, payload }) => ({
-        seq,
-        messageId: message_id,
-        topic,
-        payload,
-        repeated: this.#handed.has(seq),
-      }));
-  }
-
   /** The server has the message: it is deleted, together with others that are acknowledged about now. */
   acknowledge(seq: number): void {
     this.#inFlight.delete(seq);
@@ -193,9 +190,24 @@ export class Outbox {
     this.#forgetTimer ??= setTimeout(() => this.flush(), forgetDelay);
   }
 
-  /** The connection is gone: what was under way waits again, in its old place. */
-  release(): void {
-    this.#inFlight.clear();
+  /** These could not be sent: they wait again, in their old place. */
+  release(seqs: Iterable<number>): void {
+    for (const seq of seqs) this.#inFlight.delete(seq);
+  }
+
+  /** Gives up what has waited for too long. @returns how many messages */
+  expire(now: number = Date.now()): number {
+    let gone = 0;
+    this.#state.transaction(() => {
+      for (const found of this.#statements.old.all(messageKinds.indexOf("final"), now - this.#maxAge)) {
+        const { seq } = size.parse(found);
+        if (this.#inFlight.has(seq) || this.#acknowledged.has(seq)) continue;
+        this.#delete(seq);
+        gone++;
+      }
+    });
+    this.#dropped += gone;
+    return gone;
   }
 
   /** Deletes what was acknowledged. */

@@ -7,7 +7,9 @@ import { routes } from "../../contract/routes.ts";
 import type { Logger } from "../../log.ts";
 import type { TelemetrySource } from "../telemetry.ts";
 import { delay } from "../wait.ts";
+import type { CommunicationMode } from "./communication.ts";
 import type { Link } from "./link.ts";
+import { toLinkReport } from "./link_report.ts";
 import type { Outbox } from "./outbox.ts";
 import type { RemoteConfig } from "./remote_config.ts";
 import { explain } from "../errors.ts";
@@ -25,6 +27,9 @@ export interface PulseOptions {
   telemetryInterval: number;
   /** This side's address on the newest HTTPS connection, if there was one. */
   httpsAddress: () => string | null;
+  mode: () => CommunicationMode;
+  /** Told of each turn of the heartbeat, before it is sent. */
+  onBeat: () => void;
   log: Logger;
 }
 
@@ -83,8 +88,10 @@ export class Pulse {
 
   /** Over MQTT; over HTTPS while that is away. A late heartbeat is worth nothing, so that it does not wait. */
   async #heartbeat(): Promise<void> {
-    const { vin, vmgId, link, rest, httpsAddress, source } = this.#options;
-    const { localAddress } = link.statistics;
+    const { vin, vmgId, link, rest, httpsAddress, source, mode, onBeat } = this.#options;
+    onBeat();
+    const statistics = link.statistics;
+    const { localAddress } = statistics;
     const ip = localAddress ?? httpsAddress();
     if (ip === null) return;
     // What was measured last will do: a source is not asked twice for what it says at its own interval.
@@ -96,6 +103,8 @@ export class Pulse {
       status: "online" as const,
       timestamp: new Date().toISOString(),
       ...(battery !== undefined && battery >= 0 && battery <= 100 ? { battery } : {}),
+      ...location(this.#measured),
+      link: toLinkReport({ mode: mode(), ...statistics }),
     };
     if (await link.publishNow(topicOf(vmgId, "heartbeat"), heartbeat)) {
       this.#log.debug(`Sent: IP=${ip}`);
@@ -122,4 +131,14 @@ export class Pulse {
     this.#unfit = undefined;
     outbox.add({ topic: topicOf(vmgId, "telemetry"), payload: parsed.data, kind: "telemetry" });
   }
+}
+
+/** Where the vehicle is, as far as it measures that. */
+function location(
+  measured: Readonly<Record<string, number>> | undefined,
+): { location?: { latitude: number; longitude: number } } {
+  const { latitude, longitude } = measured ?? {};
+  const known = latitude !== undefined && longitude !== undefined && Math.abs(latitude) <= 90 &&
+    Math.abs(longitude) <= 180;
+  return known ? { location: { latitude, longitude } } : {};
 }

@@ -43,11 +43,14 @@ export interface MqttSession {
   /** Whether the broker still had the session of an earlier connection. */
   readonly sessionPresent: boolean;
   readonly localAddress: string;
+  readonly remoteAddress: string;
   readonly negotiated: Negotiated;
   /** Resolves when the connection is gone, with the cause unless {@link close} ended it. */
   readonly closed: Promise<Error | undefined>;
   /** Publishes with QoS 1. Resolves when the broker acknowledged it. */
   publish(topic: string, payload: string, options?: { repeated?: boolean }): Promise<void>;
+  /** Gives the connection up at once: nothing more is sent on it. */
+  abandon(reason: Error): void;
   /** Ends the connection in order (DISCONNECT, so that the will is not published), within `timeout` milliseconds. */
   close(timeout: number): Promise<void>;
 }
@@ -140,6 +143,7 @@ export async function openSession(options: SessionOptions): Promise<MqttSession>
     return {
       sessionPresent,
       localAddress: connection.localAddress,
+      remoteAddress: connection.remoteAddress,
       negotiated: connection.negotiated,
       closed: closed.promise,
       publish: (topic, payload, { repeated = false } = {}) =>
@@ -147,6 +151,7 @@ export async function openSession(options: SessionOptions): Promise<MqttSession>
           client.publish(topic, payload, { qos: 1, dup: repeated }, (error) =>
             error ? reject(error) : resolve());
         }),
+      abandon: fail,
       close: async (timeout) => {
         ended = true;
         const limit = setTimeout(() => stream.destroy(), timeout);

@@ -1,7 +1,7 @@
 // The link to the server: comes up, comes back, loses nothing that must not be lost.
 
 import assert from "node:assert/strict";
-import { StateLockedError } from "../../../src/vmg/mod.ts";
+import { readLinkState, StateLockedError } from "../../../src/vmg/mod.ts";
 import { TestBench, vin, vmgId } from "../support/vehicle.ts";
 
 const source = {
@@ -123,8 +123,15 @@ Deno.test("heartbeats go over MQTT, and over HTTPS while that is away", async ()
   await using bench = await TestBench.start({ vmg: { telemetry: source, link: { heartbeatInterval: 20 } } });
   await bench.vmg();
   const beat = await bench.server.until("a heartbeat over MQTT", () => bench.server.messages("heartbeat")[0]);
-  const { timestamp, ...rest } = beat;
+  const { timestamp, link, ...rest } = beat;
   assert.deepEqual(rest, { vin, ip: "127.0.0.1", status: "online", battery: 80 });
+  const { mode, total_connections, queued, local_address } = link as Record<string, unknown>;
+  assert.deepEqual({ mode, total_connections, local_address }, {
+    mode: "mqtt",
+    total_connections: 1,
+    local_address: "127.0.0.1",
+  });
+  assert.equal(typeof queued, "number");
   assert(!Number.isNaN(Date.parse(String(timestamp))));
   await bench.stop();
   // A broker's port where nobody listens.
@@ -160,18 +167,19 @@ Deno.test("the end of an update is told over HTTPS when MQTT stays away", async 
   });
   await bench.vmg({
     mqtt: { hostname: "127.0.0.1", port: 1 },
-    link: { statusFallbackAfter: 50 },
+    link: { fallbackAfter: 50 },
   });
-  const call = await bench.server.until(
-    "the report",
-    () => bench.server.calls.find(({ path }) => path === "/api/v1/ota/status"),
-  );
-  const { status, update_id, vehicle_id, completed_ecus, error } = call.body as Record<string, unknown>;
-  assert.deepEqual({ status, update_id, vehicle_id, completed_ecus, error }, {
+  const message = await bench.server.until("the report", () => {
+    const sent = bench.server.calls.filter(({ path }) => path === `/api/v1/vehicles/${vin}/messages`)
+      .flatMap(({ body }) =>
+        (body as { messages: { topic: string; payload: Record<string, unknown> }[] }).messages
+      );
+    return sent.find(({ topic, payload }) => topic.endsWith("/ota/status") && payload.status === "failed");
+  });
+  const { status, update_id, error } = message.payload;
+  assert.deepEqual({ status, update_id, error }, {
     status: "failed",
     update_id: command.update_id,
-    vehicle_id: vin,
-    completed_ecus: [],
     error: "download: gone",
   });
 });
@@ -258,4 +266,47 @@ Deno.test("a second gateway for the same vehicle and folder is refused", async (
   await using bench = await TestBench.start();
   await bench.vmg();
   await assert.rejects(bench.vmg(), StateLockedError);
+});
+
+Deno.test("a change of address ends the old connection at once, and the vehicle comes back from the new one", async () => {
+  const network = { own: new Set(["127.0.0.1"]), addresses: () => network.own, sourceFor: () => undefined };
+  // Keep-alive and the full look at the address are far away: only the glance can notice in time.
+  const link = { network, keepalive: 600, addressInterval: 600_000, interfaceInterval: 20 };
+  await using bench = await TestBench.start({ vmg: { link } });
+  const vmg = await bench.vmg();
+  await bench.server.connected();
+  network.own = new Set(["127.0.0.2"]);
+  await bench.server.until("the address change", () => vmg.link.addressChanges === 1);
+  network.own = new Set(["127.0.0.1"]);
+  await bench.server.until("the vehicle is back", () => vmg.link.totalConnections >= 2 && vmg.link.connected);
+  assert(bench.lines.some((line) => line.includes("Local IP changed: 127.0.0.1 → none")));
+  assert(bench.lines.some((line) => line.includes("IP changed while connected. Reconnecting...")));
+  assert(vmg.link.offlineTime > 0);
+});
+
+Deno.test("a new address is a reason to try at once, however long the wait was to be", async () => {
+  const network = { own: new Set(["127.0.0.1"]), addresses: () => network.own, sourceFor: () => undefined };
+  const link = { network, interfaceInterval: 20, reconnectDelay: 3_600_000, maxReconnectDelay: 3_600_000 };
+  await using bench = await TestBench.start({ vmg: { link } });
+  const vmg = await bench.vmg();
+  await bench.server.connected();
+  bench.server.cut();
+  await bench.server.until("the loss", () => !vmg.link.connected);
+  network.own = new Set(["127.0.0.1", "127.0.0.2"]);
+  await bench.server.until("the vehicle is back", () => vmg.link.connected);
+  assert.equal(vmg.link.reconnections, 1);
+});
+
+Deno.test("what the link says of itself stands in a file, also after the end", async () => {
+  await using bench = await TestBench.start();
+  await bench.vmg();
+  await bench.server.connected();
+  const running = await bench.server.until("the file", () => readLinkState(`${bench.directory}/${vin}`));
+  assert.deepEqual([running.vin, running.pid, running.stopped], [vin, Deno.pid, false]);
+  await bench.stop();
+  const stopped = readLinkState(`${bench.directory}/${vin}`);
+  assert.deepEqual([stopped?.stopped, stopped?.connected, stopped?.link.total_connections], [true, false, 1]);
+  assert.equal(readLinkState(`${bench.directory}/nobody`), undefined);
+  Deno.writeTextFileSync(`${bench.directory}/${vin}/link.json`, "{}");
+  assert.throws(() => readLinkState(`${bench.directory}/${vin}`), /expected the state of a link/);
 });

@@ -76,8 +76,7 @@ Deno.test("after a lost connection messages keep their places and are marked as 
   await withFolder((open) => {
     const { outbox } = open();
     [1, 2, 3].forEach((number) => add(outbox, number));
-    outbox.take(2);
-    outbox.release();
+    outbox.release(outbox.take(2).map(({ seq }) => seq));
     assert.deepEqual(
       outbox.take(3).map(({ payload, repeated }) => [JSON.parse(payload).number, repeated]),
       [[1, true], [2, true], [3, false]],
@@ -91,9 +90,10 @@ Deno.test("a newer message takes the place of one in the same slot unless that i
     add(outbox, 1, "progress", "a");
     add(outbox, 2, "progress", "a");
     add(outbox, 3, "progress", "b");
-    assert.deepEqual(numbers(outbox), [2, 3]);
+    const underWay = outbox.take(10);
+    assert.deepEqual(underWay.map(({ payload }) => JSON.parse(payload).number), [2, 3]);
     add(outbox, 4, "progress", "a");
-    outbox.release();
+    outbox.release(underWay.map(({ seq }) => seq));
     assert.deepEqual(numbers(outbox), [2, 3, 4]);
   });
 });
@@ -134,9 +134,25 @@ Deno.test("a message that is under way is not dropped for another", async () => 
     const { outbox } = open({ maxCount: 2 });
     add(outbox, 1);
     add(outbox, 2);
-    outbox.take(1);
+    const underWay = outbox.take(1);
     add(outbox, 3);
-    outbox.release();
+    outbox.release(underWay.map(({ seq }) => seq));
     assert.deepEqual(numbers(outbox), [1, 3]);
+  });
+});
+
+Deno.test("what has waited for too long goes, except how an update ended and what is under way", async () => {
+  await withFolder((open) => {
+    const { outbox } = open({ maxAge: 60_000 });
+    add(outbox, 1, "telemetry");
+    const [first] = outbox.take(1);
+    add(outbox, 2, "telemetry");
+    add(outbox, 3, "answer");
+    add(outbox, 4, "final");
+    assert.equal(outbox.expire(Date.now() + 59_000), 0);
+    assert.equal(outbox.expire(Date.now() + 61_000), 2);
+    outbox.release([first.seq]);
+    assert.deepEqual(numbers(outbox), [1, 4]);
+    assert.deepEqual([outbox.count, outbox.dropped], [2, 2]);
   });
 });

@@ -56,6 +56,7 @@ export class Counterpart implements AsyncDisposable {
   #mqtt: TlsListener | undefined;
   readonly #connections = new Set<TlsConnection>();
   #changed = Promise.withResolvers<void>();
+  #refusing = false;
 
   private constructor(broker: Aedes) {
     this.broker = broker;
@@ -98,7 +99,8 @@ export class Counterpart implements AsyncDisposable {
         trust,
         onConnection: (connection) => {
           keep(connection);
-          broker.handle(drained(connection.stream));
+          if (counterpart.#refusing) connection.stream.destroy();
+          else broker.handle(drained(connection.stream));
         },
       });
     }
@@ -109,6 +111,19 @@ export class Counterpart implements AsyncDisposable {
     counterpart.on("POST", "/api/v1/vehicles/[^/]+/vci", () => ({
       status: 200,
       body: { status: "stored", outdated_ecus: [], update_available: false },
+    }));
+    counterpart.on("GET", "/api/v1/vehicles/[^/]+/pending-messages", () => ({
+      status: 200,
+      body: { messages: [] },
+    }));
+    counterpart.on("POST", "/api/v1/vehicles/[^/]+/messages", ({ body }) => ({
+      status: 200,
+      body: {
+        accepted: (body as { messages: { message_id: string }[] }).messages.map(({ message_id }) =>
+          message_id
+        ),
+        rejected: [],
+      },
     }));
     for (const path of ["/api/v1/vehicles/[^/]+/heartbeat", "/api/v1/ota/status"]) {
       counterpart.on("POST", path, () => ({ status: 200, body: { status: "accepted" } }));
@@ -184,6 +199,11 @@ export class Counterpart implements AsyncDisposable {
           ["completed", "failed", "cancelled"].includes(String(report.status))
         ),
     );
+  }
+
+  /** Ends every MQTT connection as soon as it comes, or lets them be again. */
+  refuse(refusing: boolean): void {
+    this.#refusing = refusing;
   }
 
   /** Cuts every connection hard. */

@@ -1,0 +1,153 @@
+// MQTT blocked and HTTPS open: messages and commands take the other way, and come back.
+
+import assert from "node:assert/strict";
+import { TestBench, vin, vmgId } from "../support/vehicle.ts";
+import type { Counterpart } from "../support/counterpart.ts";
+
+interface Message {
+  message_id: string;
+  topic: string;
+  payload: Record<string, unknown>;
+}
+
+const quick = { fallbackAfter: 60, pollInterval: 80, batchInterval: 20, holdTime: 60, telemetryInterval: 15 };
+const nobody = { hostname: "127.0.0.1", port: 1 };
+
+const source = () => ({
+  name: "a counting test source",
+  count: 0,
+  read() {
+    return { count: this.count++ };
+  },
+});
+
+/** Messages that came over HTTPS, in the order in which the server took them. */
+function taken(server: Counterpart): Message[] {
+  return server.calls.filter(({ path }) => path === `/api/v1/vehicles/${vin}/messages`)
+    .flatMap(({ body }) => (body as { messages: Message[] }).messages);
+}
+
+/** Lets the server's stand-in hold commands until they are acknowledged. */
+function holding(server: Counterpart, commands: Record<string, unknown>[]): string[] {
+  const acknowledged: string[] = [];
+  server.on("GET", `/api/v1/vehicles/${vin}/pending-messages`, () => ({
+    status: 200,
+    body: {
+      messages: commands.filter(({ message_id }) => !acknowledged.includes(String(message_id))).map((
+        payload,
+      ) => ({
+        message_id: payload.message_id,
+        topic: `vehicle/${vmgId}/control`,
+        payload,
+        created: new Date().toISOString(),
+        expires: new Date(Date.now() + 60_000).toISOString(),
+      })),
+    },
+  }));
+  server.on("POST", `/api/v1/vehicles/${vin}/pending-messages/[^/]+/ack`, ({ path }) => {
+    acknowledged.push(path.split("/").at(-2) ?? "");
+    return { status: 200, body: { status: "acknowledged" } };
+  });
+  return acknowledged;
+}
+
+Deno.test("with MQTT away, what waits goes over HTTPS in order, and commands are asked for and acted on once", async () => {
+  await using bench = await TestBench.start({ vmg: { telemetry: source(), link: quick, mqtt: nobody } });
+  const acknowledged = holding(bench.server, [
+    { message_id: "m-1", command: "REPORT_VCI" },
+    { message_id: "m-2", command: "REPORT_VCI" },
+  ]);
+  const vmg = await bench.vmg();
+  await bench.server.until("telemetry over HTTPS", () => taken(bench.server).length >= 10);
+  await bench.server.until("both acknowledgements", () => acknowledged.length >= 2);
+  assert.equal(vmg.mode, "https");
+  const counts = taken(bench.server).map(({ payload }) => payload.count);
+  assert.deepEqual(counts, counts.map((_, index) => index), "each once, in order");
+  assert.deepEqual(acknowledged, ["m-1", "m-2"]);
+  const received = bench.lines.filter((line) => /Received REPORT_VCI on/.test(line));
+  assert.equal(received.length, 2);
+  assert(
+    bench.lines.some((line) =>
+      line.includes("[CommMgr] MQTT disconnected for 0 s. Switching to HTTPS fallback")
+    ),
+  );
+});
+
+Deno.test("a command that was polled and whose acknowledgement was lost is not acted on again", async () => {
+  await using bench = await TestBench.start({ vmg: { link: quick, mqtt: nobody } });
+  const acknowledged = holding(bench.server, [{ message_id: "m-1", command: "REPORT_VCI" }]);
+  let refusals = 0;
+  bench.server.on("POST", `/api/v1/vehicles/${vin}/pending-messages/m-1/ack`, () => {
+    if (refusals++ < 2) return { status: 500, body: {} };
+    acknowledged.push("m-1");
+    return { status: 200, body: { status: "acknowledged" } };
+  });
+  await bench.vmg();
+  await bench.server.until("the acknowledgement", () => acknowledged.length > 0);
+  assert.equal(bench.lines.filter((line) => /Received REPORT_VCI on/.test(line)).length, 1);
+  assert(bench.lines.some((line) => line.includes("Received REPORT_VCI m-1 again: it was acted on before")));
+});
+
+Deno.test("when MQTT is back and holds, it is used again, and nothing goes twice", async () => {
+  const telemetry = source();
+  await using bench = await TestBench.start({
+    vmg: { telemetry, link: quick },
+    counterpart: { mqtt: false },
+  });
+  const vmg = await bench.vmg({ mqtt: nobody });
+  await bench.server.until("telemetry over HTTPS", () => taken(bench.server).length >= 5);
+  await bench.stop();
+  assert.equal(vmg.mode, "https");
+
+  await using other = await TestBench.start({ vmg: { telemetry, link: quick } });
+  const again = await other.vmg();
+  await other.server.until("telemetry over MQTT", () => other.server.messages("telemetry").length >= 5);
+  assert.equal(again.mode, "mqtt");
+  const listener = other.server;
+  other.server.cut();
+  listener.refuse(true);
+  await other.server.until("the other way", () => again.mode === "https");
+  await other.server.until("telemetry over HTTPS", () => taken(other.server).length >= 5);
+  listener.refuse(false);
+  await other.server.until("MQTT again", () => again.mode === "mqtt");
+  const before = other.server.messages("telemetry").length;
+  await other.server.until(
+    "telemetry over MQTT",
+    () => other.server.messages("telemetry").length >= before + 5,
+  );
+  const ids = [
+    ...other.server.messages("telemetry").map(({ message_id }) => message_id),
+    ...taken(other.server).map(({ message_id }) => message_id),
+  ];
+  // What was under way when the way changed may come twice, with the same id; the server stores it once.
+  const twice = ids.length - new Set(ids).size;
+  assert.ok(twice <= 20, `${twice} messages came twice`);
+  const counts = [...other.server.messages("telemetry"), ...taken(other.server).map(({ payload }) => payload)]
+    .map(({ count }) => Number(count));
+  const seen = [...new Set(counts)].sort((a, b) => a - b);
+  assert.deepEqual(seen, Array.from(seen, (_, index) => seen[0] + index), "none is missing");
+});
+
+Deno.test("a message that the server refuses does not hold up the others; one that it could not take comes again", async () => {
+  await using bench = await TestBench.start({ vmg: { telemetry: source(), link: quick, mqtt: nobody } });
+  let calls = 0;
+  bench.server.on("POST", `/api/v1/vehicles/${vin}/messages`, ({ body }) => {
+    const { messages } = body as { messages: Message[] };
+    if (calls++ === 0) return { status: 503, body: {} };
+    const bad = messages.filter(({ payload }) => payload.count === 0);
+    const good = messages.filter(({ payload }) => payload.count !== 0);
+    return {
+      status: 200,
+      body: {
+        accepted: good.map(({ message_id }) => message_id),
+        rejected: bad.map(({ message_id }) => ({ message_id, reason: "nothing is not enough" })),
+      },
+    };
+  });
+  await bench.vmg();
+  await bench.server.until("the fifth", () => taken(bench.server).some(({ payload }) => payload.count === 5));
+  const zero = taken(bench.server).filter(({ payload }) => payload.count === 0);
+  assert.equal(zero.length, 2, "after the failure once more, after the refusal not again");
+  assert.equal(zero[0].message_id, zero[1].message_id);
+  assert(bench.lines.some((line) => line.includes("nothing is not enough")));
+});
