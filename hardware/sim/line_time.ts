@@ -7,7 +7,7 @@ import { type Clock, systemClock } from "../clock.ts";
 
 // What comes so soon after a release stood ready when the line became free, as in a controller's next mailbox, and loses
 // no line time by the speed of this machine. Milliseconds.
-const promptly = 0.3;
+const promptly = 1;
 // How much lateness is made up for, and how long after a release. Milliseconds.
 const longestCatchUp = 100;
 // How much sooner than due something is released on the system's clock, whose timers could not wait that short a time.

@@ -1,6 +1,6 @@
 /// <reference lib="deno.worker" />
-// The bench that is flashed, in a thread of its own: two gateways with three ECUs each and an adapter with two, all with the times
-// of real flash.
+// The bench that is flashed, in a thread of its own: two gateways with three ECUs each and an adapter with two, all with the
+// simulator's own flash times: 25 ms to erase 16 KiB, 0.8 ms to program 1 KiB.
 import { SimulatedBench } from "../../hardware/sim/bench.ts";
 import type { SimulatedEcuOptions } from "../../hardware/sim/options.ts";
 import { canAddress, type ParallelFlashPorts } from "./parallel_flash_ecus.ts";
@@ -43,7 +43,7 @@ function ecu(number: number): SimulatedEcuOptions {
     serialNumber: "SN-0001",
     partNumber: "PN-0001",
     supplier: "Zonebench",
-    memory: [{ name: "main", address: 0, size: 1 << 24, sectorSize: 4_096, eraseTime: 4, programTime: 0.25 }],
+    memory: [{ name: "main", address: 0, size: 1 << 24 }],
     securityAccess: { seedKey: { algorithm: "xor", constant: "A5" } },
   };
 }
