@@ -86,6 +86,7 @@ function assemble(options: VmgOptions, state: StateDatabase): RunningVmg {
   const parallelReads = options.bus?.parallelReads ?? 4;
   const retry = { retryDelay: link.reconnectDelay ?? 1_000, maxRetryDelay: link.maxReconnectDelay ?? 60_000 };
 
+  const network = link.network ?? systemNetwork;
   let httpsAddress: string | null = null;
   const dispatcher = httpsAgent({
     credentials,
@@ -96,6 +97,10 @@ function assemble(options: VmgOptions, state: StateDatabase): RunningVmg {
     timeout: link.connectTimeout,
     onConnected: ({ localAddress }) => httpsAddress = bareAddress(localAddress),
   });
+  const leaveHttps = () => {
+    httpsAddress = null;
+    dispatcher.renew(new Error("the address of this side has changed"));
+  };
   const host = https.hostname.includes(":") ? `[${https.hostname}]` : https.hostname;
   const origin = `https://${host}:${https.port}`;
   const rest = new RestClient({ origin, dispatcher, timeout: link.requestTimeout });
@@ -170,7 +175,7 @@ function assemble(options: VmgOptions, state: StateDatabase): RunningVmg {
     keepalive: link.keepalive ?? 30,
     connectTimeout: link.connectTimeout ?? 10_000,
     inFlight: link.inFlight ?? 20,
-    network: link.network ?? systemNetwork,
+    network,
     addressInterval: link.addressInterval ?? 10_000,
     interfaceInterval: link.interfaceInterval ?? 500,
     onMessage: (topic, payload) => inbox.take(topic, payload),
@@ -179,7 +184,11 @@ function assemble(options: VmgOptions, state: StateDatabase): RunningVmg {
       pulse.beat();
       report.write();
     },
-    onMoved: () => dispatcher.renew(new Error("the address of this side has changed")),
+    onMoved: leaveHttps,
+    // Also where MQTT is away: what is under way from an address that is gone would end by silence alone.
+    onAddresses: () => {
+      if (httpsAddress !== null && !network.addresses().has(httpsAddress)) leaveHttps();
+    },
     onLost: () => report.write(),
     log,
   });

@@ -2,6 +2,8 @@
 // silence. A look at the interfaces costs little and is taken often; the route is asked at longer intervals, and at once
 // when something failed.
 
+import type { Logger } from "../../log.ts";
+import { explain } from "../errors.ts";
 import { bareAddress } from "./address.ts";
 import type { Network } from "./network.ts";
 
@@ -12,6 +14,7 @@ export interface AddressWatchOptions {
   interval: number;
   /** Time between two looks at the interfaces alone. */
   glance: number;
+  log: Logger;
 }
 
 /** The two ends of a connection that is watched. */
@@ -26,9 +29,15 @@ export interface WatchedConnection {
 export class AddressWatch {
   readonly #options: AddressWatchOptions;
   readonly #changed = new Set<() => void>();
+  readonly #looks = new Set<Promise<void>>();
+  #stopping = new AbortController();
   #watched: WatchedConnection | undefined;
   #timers: ReturnType<typeof setInterval>[] = [];
   #addresses = "";
+  /** The last move that the route alone told. */
+  #told: string | undefined;
+  /** Moves that the route told and the next connection did not bear out: sockets leave by other rules here. */
+  readonly #untrue = new Set<string>();
 
   constructor(options: AddressWatchOptions) {
     this.#options = options;
@@ -36,6 +45,7 @@ export class AddressWatch {
 
   start(): void {
     const { interval, glance } = this.#options;
+    this.#stopping = new AbortController();
     this.#addresses = this.#known();
     this.#timers = [
       setInterval(() => this.#glance(), Math.min(glance, interval)),
@@ -43,16 +53,21 @@ export class AddressWatch {
     ];
   }
 
-  stop(): void {
+  async stop(): Promise<void> {
     for (const timer of this.#timers) clearInterval(timer);
     this.#timers = [];
     this.#watched = undefined;
     this.#changed.clear();
+    this.#stopping.abort();
+    await Promise.all(this.#looks);
   }
 
   /** Watches this connection from now on. @returns what ends that */
   watch(connection: WatchedConnection): () => void {
     this.#watched = connection;
+    // A connection that has its old address again, after it was given up for the route's sake, would be given up for ever.
+    if (this.#told?.startsWith(`${bareAddress(connection.localAddress)} `)) this.#untrue.add(this.#told);
+    this.#told = undefined;
     return () => {
       if (this.#watched === connection) this.#watched = undefined;
     };
@@ -66,31 +81,50 @@ export class AddressWatch {
 
   /** Looks at interfaces and route now. */
   look(): void {
-    this.#glance();
+    if (this.#glance()) return;
+    this.#lookCloser();
+  }
+
+  /** A look at the interfaces: an address that is gone, or a new one, is reason enough for a closer look. */
+  #glance(): boolean {
+    const addresses = this.#known();
+    if (addresses === this.#addresses) return false;
+    this.#addresses = addresses;
+    this.#untrue.clear();
+    this.#lookCloser();
+    for (const run of [...this.#changed]) run();
+    return true;
+  }
+
+  #lookCloser(): void {
     const watched = this.#watched;
     if (watched === undefined) return;
     const was = bareAddress(watched.localAddress);
     const remote = bareAddress(watched.remoteAddress);
     if (was === null || remote === null) return;
+    const look = this.#compare(watched, was, remote).catch((error: unknown) => {
+      // The next look may do; keep-alive finds a dead connection all the same.
+      this.#options.log.debug(`The route to ${remote} cannot be told: ${explain(error)}`);
+    }).finally(() => this.#looks.delete(look));
+    this.#looks.add(look);
+  }
+
+  async #compare(watched: WatchedConnection, was: string, remote: string): Promise<void> {
     const { network } = this.#options;
-    const now = network.sourceFor(remote);
     const gone = !network.addresses().has(was);
+    const now = await network.sourceFor(remote, this.#stopping.signal).catch((error: unknown) => {
+      if (!gone) throw error;
+      return undefined;
+    });
+    // Another look was quicker, or the connection is over.
+    if (this.#watched !== watched) return;
     // Without any way to the server the connection may come back as it was; its keep-alive decides.
-    if (gone || (now !== undefined && now !== null && now !== was)) this.#moved(watched, was, now ?? null);
-  }
-
-  /** A look at the interfaces: an address that is gone, or a new one, is reason enough for a closer look. */
-  #glance(): void {
-    const addresses = this.#known();
-    if (addresses === this.#addresses) return;
-    this.#addresses = addresses;
-    this.look();
-    for (const run of [...this.#changed]) run();
-  }
-
-  #moved(watched: WatchedConnection, was: string, now: string | null): void {
+    const leadsElsewhere = now !== undefined && now !== null && now !== was;
+    const move = `${was} ${now}`;
+    if (!gone && (!leadsElsewhere || this.#untrue.has(move))) return;
+    this.#told = gone ? undefined : move;
     this.#watched = undefined;
-    watched.onMoved(was, now);
+    watched.onMoved(was, now ?? null);
   }
 
   #known(): string {

@@ -41,6 +41,8 @@ export interface LinkOptions {
   onConnected?: () => void | Promise<void>;
   /** Told that this side has another address: connections from the old one are of no use. */
   onMoved?: () => void;
+  /** Told of each change of the machine's addresses, whether there is a connection or not. */
+  onAddresses?: () => void;
   /** Told of each connection that was lost, after that of {@link onConnected}. */
   onLost?: () => void;
   log: Logger;
@@ -88,7 +90,7 @@ export class Link {
   #disconnectedSince = Date.now();
   #offline = 0;
   #moves = 0;
-  /** The last connection's end was a change of address: the next try does not wait. */
+  /** What ended the last connection, or the last try, was another address: the next try does not wait. */
   #moved = false;
   #lastAddress: string | undefined;
   #wakePump: () => void = () => {};
@@ -110,6 +112,7 @@ export class Link {
       network: options.network,
       interval: options.addressInterval,
       glance: options.interfaceInterval,
+      log: this.#log,
     });
   }
 
@@ -117,6 +120,7 @@ export class Link {
   start(after: Promise<unknown> = Promise.resolve()): void {
     if (this.#running !== undefined) return;
     this.#watch.start();
+    this.#watch.onChange(() => this.#options.onAddresses?.());
     this.#running = this.#run(after);
   }
 
@@ -163,7 +167,7 @@ export class Link {
   async stop(): Promise<void> {
     this.#stopping.abort();
     await this.#running;
-    this.#watch.stop();
+    await this.#watch.stop();
   }
 
   async #run(after: Promise<unknown>): Promise<void> {
@@ -178,10 +182,12 @@ export class Link {
         backoff.reset();
         await this.#live(session);
         if (signal.aborted) break;
-        if (this.#moved) {
-          this.#moved = false;
-          continue;
-        }
+      }
+      if (this.#moved) {
+        // Where there is no new address yet, the try fails at once; the wait after it ends when one comes.
+        this.#moved = false;
+        backoff.reset();
+        continue;
       }
       const wait = backoff.next();
       this.#log.info(
@@ -213,6 +219,12 @@ export class Link {
     const { vin, vmgId, target } = this.#options;
     this.#log.info(`Attempting connection to ${target.hostname}:${target.port}`);
     const names = [vmgId, vin];
+    // A try from an address that is gone would wait for its whole time: it is given up for one from the new address.
+    const trying = new AbortController();
+    const end = this.#watch.onChange(() => {
+      this.#moved = true;
+      trying.abort(new SessionError("the addresses of this side have changed"));
+    });
     try {
       const session = await openSession({
         ...this.#options,
@@ -225,8 +237,9 @@ export class Link {
           this.#received++;
           this.#options.onMessage(topic, payload);
         },
-        signal: this.#stopping.signal,
+        signal: AbortSignal.any([this.#stopping.signal, trying.signal]),
       });
+      this.#moved = false;
       this.#total++;
       this.#lastConnection = new Date().toISOString();
       this.#tellAddress(session);
@@ -242,6 +255,8 @@ export class Link {
         this.#watch.look();
       }
       return undefined;
+    } finally {
+      end();
     }
   }
 
@@ -261,7 +276,7 @@ export class Link {
         this.#log.info(`Local IP changed: ${was} → ${now ?? "none"}`);
         this.#log.info("IP changed while connected. Reconnecting...");
         this.#moves++;
-        this.#moved = now !== null;
+        this.#moved = true;
         session.abandon(new SessionError(`the address ${was} is this side's no longer`));
         this.#options.onMoved?.();
       },

@@ -1,79 +1,83 @@
-// What the machine's network says of itself: its addresses, and the one from which it would reach another machine. The
-// routing table is read from /proc, where there is one (Linux); elsewhere the addresses alone count.
+// What the machine's network says of itself: its addresses, and the one from which it would reach another machine. The route
+// is asked of iproute2 (Linux): the kernel's own table under /proc is closed to a program without all permissions. Where
+// there is no iproute2, the addresses alone count.
 
-import { readFileSync } from "node:fs";
-import { isIP } from "node:net";
 import { networkInterfaces } from "node:os";
+import { z } from "zod";
 
 /** The network as the address watch sees it. */
 export interface Network {
-  /** Addresses of the interfaces that are up. */
+  /** Addresses of the interfaces. */
   addresses(): ReadonlySet<string>;
-  /** The address from which packets to `remote` leave; null when there is no way, undefined when that cannot be told. */
-  sourceFor(remote: string): string | null | undefined;
+  /**
+   * The address from which packets to `remote` leave; null when there is no way, undefined when that cannot be told.
+   * @param signal ends the question: undefined
+   */
+  sourceFor(remote: string, signal: AbortSignal): Promise<string | null | undefined>;
 }
 
+/** Longest wait for an answer, milliseconds. */
+const limit = 2_000;
+
+/** What `ip` exits with when the kernel refused what it was asked: there is no route (ip-route(8), EXIT STATUS of ip(8)). */
+const refusedByKernel = 2;
+
+const routes = z.tuple([z.object({ prefsrc: z.string().optional() })]).rest(z.unknown());
+
 /** The network of this machine, or of the network namespace that the program runs in. */
-export const systemNetwork: Network = {
-  addresses() {
+export class SystemNetwork implements Network {
+  /** That there is no such program, or no permission for it, does not change while this one runs. */
+  #absent = false;
+  readonly #program: string;
+
+  /** @param program iproute2's `ip` */
+  constructor(program = "ip") {
+    this.#program = program;
+  }
+
+  addresses(): ReadonlySet<string> {
     return new Set(
       Object.values(networkInterfaces()).flatMap((list) => list ?? []).map(({ address }) => address),
     );
-  },
-  sourceFor(remote) {
-    // The table that is read holds IPv4 routes; what never leaves the machine stands in another one.
-    if (isIP(remote) !== 4 || this.addresses().has(remote) || remote.startsWith("127.")) return undefined;
-    let table: string;
+  }
+
+  async sourceFor(remote: string, signal: AbortSignal): Promise<string | null | undefined> {
+    // What never leaves the machine takes no route; a link-local address is none without its interface.
+    const local = remote.startsWith("127.") || remote === "::1" || /^fe80:/i.test(remote);
+    if (this.#absent || local || signal.aborted || this.addresses().has(remote)) return undefined;
     try {
-      table = readFileSync("/proc/net/route", "utf8");
-    } catch {
-      // No Linux, or no permission: the addresses alone have to do.
+      const { success, code, stdout } = await new Deno.Command(this.#program, {
+        args: ["-json", "route", "get", remote],
+        stdin: "null",
+        stdout: "piped",
+        stderr: "null",
+        signal: AbortSignal.any([signal, AbortSignal.timeout(limit)]),
+      }).output();
+      return success
+        ? sourceIn(new TextDecoder().decode(stdout))
+        : code === refusedByKernel
+        ? null
+        : undefined;
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotCapable)) throw error;
+      this.#absent = true;
       return undefined;
     }
-    const name = routeTo(remote, table);
-    if (name === undefined) return null;
-    const own = networkInterfaces()[name]?.find(({ family }) => family === "IPv4");
-    return own?.address ?? null;
-  },
-};
-
-/** Flags of a route that is up (RTF_UP) and of one that forbids (RTF_REJECT), linux/route.h. */
-const up = 0x1;
-const reject = 0x200;
-
-/**
- * The interface by which an IPv4 address is reached: longest prefix first, then lowest metric.
- * @param table /proc/net/route: Iface Destination Gateway Flags RefCnt Use Metric Mask …, numbers in host byte order
- */
-export function routeTo(address: string, table: string): string | undefined {
-  const target = fromHost(address.split(".").map(Number));
-  let best: { name: string; mask: number; metric: number } | undefined;
-  for (const line of table.split("\n").slice(1)) {
-    const [name, destination, , flags, , , metric, mask] = line.split(/\s+/);
-    if (mask === undefined) continue;
-    const route = {
-      name,
-      destination: littleEndian(destination),
-      flags: parseInt(flags, 16),
-      metric: Number(metric),
-      mask: littleEndian(mask),
-    };
-    if ((route.flags & up) === 0 || (route.flags & reject) !== 0) continue;
-    if (((target & route.mask) >>> 0) !== route.destination) continue;
-    if (
-      best === undefined || route.mask > best.mask ||
-      (route.mask === best.mask && route.metric < best.metric)
-    ) best = route;
   }
-  return best?.name;
 }
 
-function fromHost([a, b, c, d]: number[]): number {
-  return ((a << 24) | (b << 16) | (c << 8) | d) >>> 0;
+/** @param text what `ip -json route get` printed */
+export function sourceIn(text: string): string | undefined {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    // A version that knows no JSON: nothing can be told.
+    return undefined;
+  }
+  const parsed = routes.safeParse(value);
+  return parsed.success ? parsed.data[0].prefsrc : undefined;
 }
 
-/** Eight hexadecimal digits of a number whose first byte stands last, as on every machine that this runs on. */
-function littleEndian(digits: string): number {
-  const bytes = digits.match(/../g)?.map((pair) => parseInt(pair, 16)) ?? [];
-  return fromHost(bytes.reverse());
-}
+/** The machine's network. */
+export const systemNetwork: Network = new SystemNetwork();

@@ -6,6 +6,7 @@ import type { RestClient } from "../../contract/client.ts";
 import { type UpdateStatus, updateStatus } from "../../contract/ota.ts";
 import { pathOf, routes } from "../../contract/routes.ts";
 import { openPackage, type UpdatePackage } from "../../codec/open_package.ts";
+import { PackageError } from "../../codec/errors.ts";
 import type { CodecPool } from "../../codec/pool.ts";
 import type { Logger } from "../../log.ts";
 import type { VerifyKey } from "../../pqc/signature.ts";
@@ -165,9 +166,26 @@ export class UpdateRunner {
     if (update.status !== "accepted") this.#log.info(`Update ${updateId} goes on: it was ${update.status}`);
     let stage = "download";
     try {
-      const path = await this.#download(update, reporter, signal);
+      let fetched = await this.#download(update, reporter, signal);
       stage = "verify";
-      const verified = await this.#verify(update, path, reporter, signal);
+      let verified: Verified;
+      try {
+        verified = await this.#verify(update, fetched.path, reporter, signal);
+      } catch (error) {
+        // What an earlier run wrote may be torn where the power went: the length is there, the bytes are not.
+        if (!(error instanceof PackageError) || !fetched.earlier) throw error;
+        this.#log.warn(
+          `Package ${update.packageId}, part of which an earlier run fetched, is refused: ${
+            explain(error)
+          }. ` +
+            "It is fetched once more, from its first byte",
+        );
+        await this.#removePackage(update);
+        stage = "download";
+        fetched = await this.#download(update, reporter, signal);
+        stage = "verify";
+        verified = await this.#verify(update, fetched.path, reporter, signal);
+      }
       stage = "install";
       current.installing = true;
       await this.#install(update, verified, reporter, signal);
@@ -210,7 +228,12 @@ export class UpdateRunner {
     this.#log.info(`Update ${update.updateId}: ${status}`);
   }
 
-  async #download(update: JournalUpdate, reporter: UpdateReporter, signal: AbortSignal): Promise<string> {
+  /** @returns the file, and whether bytes of an earlier run are in it */
+  async #download(
+    update: JournalUpdate,
+    reporter: UpdateReporter,
+    signal: AbortSignal,
+  ): Promise<{ path: string; earlier: boolean }> {
     const { journal, rest, directory, settings, origin } = this.#options;
     const { packageId, downloadUrl, etag, size } = update;
     signal.throwIfAborted();
@@ -219,7 +242,8 @@ export class UpdateRunner {
     }
     checkUrl(downloadUrl, origin, packageId);
     this.#enter(update, reporter, "downloading");
-    return await downloadPackage({
+    let earlier = true;
+    const path = await downloadPackage({
       rest,
       packageId,
       directory,
@@ -229,11 +253,15 @@ export class UpdateRunner {
       patience: settings.downloadPatience,
       retryDelay: settings.retryDelay,
       maxRetryDelay: settings.maxRetryDelay,
-      onBegin: (tag, total) => journal.setDownload(update.updateId, tag, total),
+      onBegin: (tag, total) => {
+        earlier = false;
+        journal.setDownload(update.updateId, tag, total);
+      },
       onProgress: (done, total) => reporter.stage(total > 0 ? done / total : 0),
       signal,
       log: this.#log,
     });
+    return { path, earlier };
   }
 
   async #verify(
@@ -339,10 +367,13 @@ export class UpdateRunner {
     else this.#log.warn(`Update ${updateId} ${status}: ${error}`);
   }
 
+  async #removePackage({ packageId }: JournalUpdate): Promise<void> {
+    if (packageId !== null) await removePackage(this.#options.directory, packageId);
+  }
+
   async #cleanUp(update: JournalUpdate): Promise<void> {
-    if (update.packageId === null) return;
     try {
-      await removePackage(this.#options.directory, update.packageId);
+      await this.#removePackage(update);
     } catch (error) {
       // The update has its end; what stays on the disk is said and does no harm.
       this.#log.warn(`Package ${update.packageId} stays in ${this.#options.directory}`, { error });

@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import fakeTimers from "@sinonjs/fake-timers";
+import { silentLogger } from "../../../src/log.ts";
 import { AddressWatch } from "../../../src/vmg/link/address_watch.ts";
 
 /** A machine whose addresses and route the test moves. */
@@ -9,101 +10,132 @@ class Machine {
   own = new Set(["127.0.0.1", "10.1.1.100"]);
   source: string | null | undefined = "10.1.1.100";
   addresses = () => this.own;
-  sourceFor = () => this.source;
+  sourceFor = () => Promise.resolve(this.source);
 }
 
-function withWatch(
+async function withWatch(
   run: (parts: {
     machine: Machine;
     watch: AddressWatch;
     clock: ReturnType<typeof fakeTimers.install>;
     moves: [string, string | null][];
-  }) => void,
-): void {
+    watchIt: (localAddress: string) => void;
+  }) => Promise<void>,
+): Promise<void> {
   const clock = fakeTimers.install({ toFake: ["setInterval", "clearInterval"] });
   const machine = new Machine();
-  const watch = new AddressWatch({ network: machine, interval: 10_000, glance: 500 });
+  const watch = new AddressWatch({ network: machine, interval: 10_000, glance: 500, log: silentLogger });
   const moves: [string, string | null][] = [];
-  try {
-    watch.start();
+  const watchIt = (localAddress: string) => {
     watch.watch({
-      localAddress: "::ffff:10.1.1.100",
+      localAddress,
       remoteAddress: "10.0.0.1",
       onMoved: (was, now) => moves.push([was, now]),
     });
-    run({ machine, watch, clock, moves });
-    watch.stop();
+  };
+  try {
+    watch.start();
+    watchIt("::ffff:10.1.1.100");
+    await run({ machine, watch, clock, moves, watchIt });
+    await watch.stop();
     assert.equal(clock.countTimers(), 0);
   } finally {
     clock.uninstall();
   }
 }
 
-Deno.test("an address that is gone is noticed at the next glance, with the new one", () => {
-  withWatch(({ machine, clock, moves }) => {
-    clock.tick(30_000);
+Deno.test("an address that is gone is noticed at the next glance, with the new one", async () => {
+  await withWatch(async ({ machine, clock, moves }) => {
+    await clock.tickAsync(30_000);
     assert.deepEqual(moves, []);
     machine.own = new Set(["127.0.0.1", "10.2.5.200"]);
     machine.source = "10.2.5.200";
-    clock.tick(499);
+    await clock.tickAsync(499);
     assert.deepEqual(moves, []);
-    clock.tick(1);
+    await clock.tickAsync(1);
     assert.deepEqual(moves, [["10.1.1.100", "10.2.5.200"]]);
-    clock.tick(60_000);
+    await clock.tickAsync(60_000);
     assert.equal(moves.length, 1, "each move is told once");
   });
 });
 
-Deno.test("an address that is gone without another one is told as such", () => {
-  withWatch(({ machine, clock, moves }) => {
+Deno.test("an address that is gone without another one is told as such", async () => {
+  await withWatch(async ({ machine, clock, moves }) => {
     machine.own = new Set(["127.0.0.1"]);
     machine.source = null;
-    clock.tick(500);
+    await clock.tickAsync(500);
     assert.deepEqual(moves, [["10.1.1.100", null]]);
   });
 });
 
-Deno.test("a route that leads elsewhere is noticed at the full look, or at once when something failed", () => {
-  withWatch(({ machine, clock, moves, watch }) => {
+Deno.test("a route that leads elsewhere is noticed at the full look, or at once when something failed", async () => {
+  await withWatch(async ({ machine, clock, moves, watch }) => {
     machine.own = new Set(["127.0.0.1", "10.1.1.100", "10.2.5.200"]);
-    clock.tick(500);
+    await clock.tickAsync(500);
     assert.deepEqual(moves, [], "a further address alone changes nothing");
     machine.source = "10.2.5.200";
-    clock.tick(9_000);
+    await clock.tickAsync(9_000);
     assert.deepEqual(moves, []);
     watch.look();
+    await clock.tickAsync(0);
     assert.deepEqual(moves, [["10.1.1.100", "10.2.5.200"]]);
   });
-  withWatch(({ machine, clock, moves }) => {
+  await withWatch(async ({ machine, clock, moves }) => {
     machine.own.add("10.2.5.200");
     machine.source = "10.2.5.200";
-    clock.tick(10_000);
+    await clock.tickAsync(10_000);
     assert.deepEqual(moves, [["10.1.1.100", "10.2.5.200"]]);
   });
 });
 
-Deno.test("no way to the server, with the address still there, is no move: the connection may live on", () => {
-  withWatch(({ machine, clock, moves }) => {
+Deno.test("no way to the server, with the address still there, is no move: the connection may live on", async () => {
+  await withWatch(async ({ machine, clock, moves }) => {
     machine.source = null;
-    clock.tick(20_000);
+    await clock.tickAsync(20_000);
     machine.source = undefined;
-    clock.tick(20_000);
+    await clock.tickAsync(20_000);
     assert.deepEqual(moves, []);
   });
 });
 
-Deno.test("a change of addresses wakes those that wait for one", () => {
-  withWatch(({ machine, clock, watch }) => {
+Deno.test("a change of addresses wakes those that wait for one", async () => {
+  await withWatch(async ({ machine, clock, watch }) => {
     let woken = 0;
     const end = watch.onChange(() => woken++);
-    clock.tick(5_000);
+    await clock.tickAsync(5_000);
     assert.equal(woken, 0);
     machine.own.add("10.3.9.150");
-    clock.tick(500);
+    await clock.tickAsync(500);
     assert.equal(woken, 1);
     end();
     machine.own.delete("10.3.9.150");
-    clock.tick(500);
+    await clock.tickAsync(500);
     assert.equal(woken, 1);
+  });
+});
+
+Deno.test("a route that the next connection does not bear out is not followed again, until the addresses change", async () => {
+  await withWatch(async ({ machine, clock, moves, watchIt }) => {
+    machine.own.add("10.2.5.200");
+    machine.source = "10.2.5.200";
+    await clock.tickAsync(10_000);
+    assert.equal(moves.length, 1);
+    watchIt("10.1.1.100");
+    await clock.tickAsync(60_000);
+    assert.equal(moves.length, 1, "the connection left from its old address again, and stays");
+    machine.own.add("10.3.9.150");
+    await clock.tickAsync(500);
+    assert.equal(moves.length, 2, "new addresses, new trust");
+  });
+});
+
+Deno.test("a route that cannot be asked leaves the addresses alone to count", async () => {
+  await withWatch(async ({ machine, clock, moves }) => {
+    machine.sourceFor = () => Promise.reject(new Error("no answer"));
+    await clock.tickAsync(20_000);
+    assert.deepEqual(moves, []);
+    machine.own = new Set(["127.0.0.1"]);
+    await clock.tickAsync(500);
+    assert.deepEqual(moves, [["10.1.1.100", null]]);
   });
 });

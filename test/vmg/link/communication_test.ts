@@ -102,7 +102,7 @@ Deno.test("when MQTT is back and holds, it is used again, and nothing goes twice
   await using other = await TestBench.start({ vmg: { telemetry, link: quick } });
   const again = await other.vmg();
   await other.server.until("telemetry over MQTT", () => other.server.messages("telemetry").length >= 5);
-  assert.equal(again.mode, "mqtt");
+  await other.server.until("MQTT alone", () => again.mode === "mqtt");
   const listener = other.server;
   other.server.cut();
   listener.refuse(true);

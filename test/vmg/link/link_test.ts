@@ -269,7 +269,11 @@ Deno.test("a second gateway for the same vehicle and folder is refused", async (
 });
 
 Deno.test("a change of address ends the old connection at once, and the vehicle comes back from the new one", async () => {
-  const network = { own: new Set(["127.0.0.1"]), addresses: () => network.own, sourceFor: () => undefined };
+  const network = {
+    own: new Set(["127.0.0.1"]),
+    addresses: () => network.own,
+    sourceFor: () => Promise.resolve(undefined),
+  };
   // Keep-alive and the full look at the address are far away: only the glance can notice in time.
   const link = { network, keepalive: 600, addressInterval: 600_000, interfaceInterval: 20 };
   await using bench = await TestBench.start({ vmg: { link } });
@@ -285,7 +289,11 @@ Deno.test("a change of address ends the old connection at once, and the vehicle 
 });
 
 Deno.test("a new address is a reason to try at once, however long the wait was to be", async () => {
-  const network = { own: new Set(["127.0.0.1"]), addresses: () => network.own, sourceFor: () => undefined };
+  const network = {
+    own: new Set(["127.0.0.1"]),
+    addresses: () => network.own,
+    sourceFor: () => Promise.resolve(undefined),
+  };
   const link = { network, interfaceInterval: 20, reconnectDelay: 3_600_000, maxReconnectDelay: 3_600_000 };
   await using bench = await TestBench.start({ vmg: { link } });
   const vmg = await bench.vmg();

@@ -1,31 +1,44 @@
-// The routing table as Linux shows it in /proc/net/route.
+// What the machine says of its routes, by iproute2's `ip`.
 
 import assert from "node:assert/strict";
-import { routeTo } from "../../../src/vmg/link/network.ts";
+import { networkInterfaces } from "node:os";
+import { sourceIn, SystemNetwork } from "../../../src/vmg/link/network.ts";
+import { interopTest } from "../../support/peers.ts";
 
-// Written by hand after `ip route`: default via 10.1.1.1 dev tower_a metric 100; default via 10.2.5.1 dev tower_b metric 200;
-// 10.2.5.0/24 dev tower_b; 10.9.0.0/16 dev down (not up); 10.8.0.0/16 unreachable; 10.2.5.7/32 dev tower_a.
-const table = `Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT
-tower_b\t00000000\t0105020A\t0003\t0\t0\t200\t00000000\t0\t0\t0
-tower_a\t00000000\t0101010A\t0003\t0\t0\t100\t00000000\t0\t0\t0
-tower_b\t0005020A\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0
-down\t0000090A\t00000000\t0000\t0\t0\t0\t0000FFFF\t0\t0\t0
-*\t0000080A\t00000000\t0201\t0\t0\t0\t0000FFFF\t0\t0\t0
-tower_a\t0705020A\t00000000\t0005\t0\t0\t0\tFFFFFFFF\t0\t0\t0
-`;
+const iproute2 = { command: "ip", probe: ["-V"], install: "apt-get install iproute2" };
+const { signal } = new AbortController();
 
-Deno.test("the longest prefix decides, then the lowest metric; what is down or forbids does not count", () => {
-  assert.equal(routeTo("192.0.2.1", table), "tower_a");
-  assert.equal(routeTo("10.2.5.200", table), "tower_b");
-  assert.equal(routeTo("10.2.5.7", table), "tower_a");
-  assert.equal(routeTo("10.9.1.1", table), "tower_a");
-  assert.equal(routeTo("10.8.1.1", table), "tower_a");
+// As printed by `ip -json route get 8.8.8.8` of iproute2 6.1.
+const answer = `[{"dst":"8.8.8.8","gateway":"192.0.2.1","dev":"eth0","prefsrc":"192.0.2.2",` +
+  `"flags":[],"uid":0,"cache":[]}]`;
+
+Deno.test("the source address stands in what iproute2 answers; other answers tell nothing", () => {
+  assert.equal(sourceIn(answer), "192.0.2.2");
+  assert.equal(sourceIn(`[{"dst":"8.8.8.8","dev":"eth0","flags":[]}]`), undefined);
+  for (const text of ["", "[]", "{}", "8.8.8.8 via 192.0.2.1 dev eth0 src 192.0.2.2"]) {
+    assert.equal(sourceIn(text), undefined, text);
+  }
 });
 
-Deno.test("without a route there is no interface", () => {
-  assert.equal(routeTo("192.0.2.1", table.split("\n").slice(0, 1).join("\n")), undefined);
-  assert.equal(
-    routeTo("192.0.2.1", table.split("\n").filter((line) => !line.includes("\t00000000\t0")).join("\n")),
-    undefined,
-  );
+Deno.test("what never leaves the machine takes no route, and no program is asked", async () => {
+  const network = new SystemNetwork("/nonexistent/ip");
+  const [own] = Object.values(networkInterfaces()).flatMap((list) => list ?? []);
+  for (const remote of ["127.0.0.1", "::1", "fe80::1", own.address]) {
+    assert.equal(await network.sourceFor(remote, signal), undefined, remote);
+  }
+});
+
+Deno.test("without iproute2 nothing is told of routes", async () => {
+  assert.equal(await new SystemNetwork("/nonexistent/ip").sourceFor("192.0.2.77", signal), undefined);
+});
+
+Deno.test("a question that is ended tells nothing", async () => {
+  const ended = AbortSignal.abort();
+  assert.equal(await new SystemNetwork().sourceFor("192.0.2.77", ended), undefined);
+});
+
+interopTest("iproute2 tells an address of this machine, or that there is no way", [iproute2], async () => {
+  const network = new SystemNetwork();
+  const source = await network.sourceFor("192.0.2.77", signal);
+  assert.ok(source === null || (source !== undefined && network.addresses().has(source)), String(source));
 });

@@ -4,7 +4,7 @@
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { Buffer } from "node:buffer";
 import type { Duplex } from "node:stream";
-import { Aedes } from "aedes";
+import { Aedes, type Client } from "aedes";
 import { defaultProfileId, profileById } from "../../../src/pqc/profiles.ts";
 import { listen } from "../../../src/tls/listen.ts";
 import type { Credentials, TlsConnection, TlsListener } from "../../../src/tls/types.ts";
@@ -55,6 +55,7 @@ export class Counterpart implements AsyncDisposable {
   #https: TlsListener | undefined;
   #mqtt: TlsListener | undefined;
   readonly #connections = new Set<TlsConnection>();
+  readonly #clients = new Set<Client>();
   #changed = Promise.withResolvers<void>();
   #refusing = false;
 
@@ -81,6 +82,8 @@ export class Counterpart implements AsyncDisposable {
       connection.stream.on("error", () => {});
       connection.stream.once("close", () => counterpart.#connections.delete(connection));
     };
+    broker.on("client", (client) => counterpart.#clients.add(client));
+    broker.on("clientDisconnect", (client) => counterpart.#clients.delete(client));
     counterpart.#https = await listen({
       hostname: "127.0.0.1",
       port: options.httpsPort ?? 0,
@@ -204,6 +207,12 @@ export class Counterpart implements AsyncDisposable {
   /** Ends every MQTT connection as soon as it comes, or lets them be again. */
   refuse(refusing: boolean): void {
     this.#refusing = refusing;
+  }
+
+  /** Ends the MQTT connections and lets those of HTTPS be. */
+  async endMqtt(): Promise<void> {
+    const clients = [...this.#clients];
+    await Promise.all(clients.map((client) => new Promise<void>((resolve) => client.close(resolve))));
   }
 
   /** Cuts every connection hard. */

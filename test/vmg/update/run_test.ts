@@ -438,3 +438,113 @@ Deno.test("a gateway whose power was cut in mid-flash goes on after its start", 
   assert.equal(end.status, "completed", JSON.stringify(end));
   assert.equal(bench.bench.ecu("ECU_001").version, "1.2.3");
 });
+
+/** Begins an update whose download stalls, stops the gateway there, and gives what lies on the disk. */
+async function stalledDownload(bench: TestBench, made: TestPackage): Promise<{ id: string; part: string }> {
+  await bench.vmg();
+  await bench.server.connected();
+  bench.server.on("GET", `/api/v1/ota/package/${made.packageId}`, (_call, response) => {
+    response.writeHead(200, { etag: made.etag, "content-length": made.bytes.length });
+    response.write(made.bytes.subarray(0, 10_000));
+    return "taken";
+  });
+  const command = bench.start(made);
+  await bench.server.send(`vehicle/${vmgId}/control`, command);
+  const part = `${bench.directory}/${vin}/packages/${made.packageId}.otap.part`;
+  await bench.server.until("a part of the package", () => {
+    try {
+      return Deno.statSync(part).size === 10_000;
+    } catch (error) {
+      if (error instanceof Deno.errors.NotFound) return false;
+      throw error;
+    }
+  });
+  await bench.stop();
+  return { id: command.update_id, part };
+}
+
+Deno.test("a part that lost its bytes with the power is found by the verification, and the package fetched once more", async () => {
+  await using bench = await TestBench.start();
+  const made = await bench.package(["ECU_001"]);
+  const { id, part } = await stalledDownload(bench, made);
+  // The file system kept the length and lost the bytes.
+  await Deno.writeFile(part, new Uint8Array(10_000));
+  const log = offer(bench, made);
+  await bench.vmg();
+  const end = await bench.server.ended(id);
+  assert.equal(end.status, "completed", JSON.stringify(end));
+  assert.deepEqual(log.ranges, ["bytes=10000-", undefined]);
+  assert.ok(bench.lines.some((line) => line.includes("is fetched once more, from its first byte")));
+});
+
+Deno.test("a package that is wrong when fetched once more fails the update", async () => {
+  await using bench = await TestBench.start();
+  const made = await bench.package(["ECU_001"]);
+  const { id } = await stalledDownload(bench, made);
+  const wrong = { ...made, bytes: made.bytes.with(made.bytes.length - 1, made.bytes.at(-1)! ^ 1) };
+  const log = offer(bench, wrong);
+  await bench.vmg();
+  const end = await bench.server.ended(id);
+  assert.equal(end.status, "failed", JSON.stringify(end));
+  assert.match(String(end.error), /^verify: /);
+  assert.deepEqual(log.ranges, ["bytes=10000-", undefined]);
+});
+
+Deno.test("a package that came whole in this run and is wrong is not fetched again", async () => {
+  await using bench = await TestBench.start();
+  await bench.vmg();
+  await bench.server.connected();
+  const made = await bench.package(["ECU_001"]);
+  const bytes = made.bytes.with(made.bytes.length - 1, made.bytes.at(-1)! ^ 1);
+  const log = offer(bench, { ...made, bytes });
+  const command = bench.start(made);
+  await bench.server.send(`vehicle/${vmgId}/control`, command);
+  assert.equal((await bench.server.ended(command.update_id)).status, "failed");
+  assert.deepEqual(log.ranges, [undefined]);
+});
+
+for (const mqtt of ["up", "away"] as const) {
+  Deno.test(`a download under way ends with the address that it came to, MQTT being ${mqtt}, and goes on from the next`, async () => {
+    const network = {
+      own: new Set(["127.0.0.1"]),
+      addresses: () => network.own,
+      sourceFor: () => Promise.resolve(undefined),
+    };
+    // Time-outs and keep-alive are far away: only the change of address ends what hangs.
+    const link = { network, keepalive: 600, interfaceInterval: 20, requestTimeout: 600_000 };
+    await using bench = await TestBench.start({ vmg: { link } });
+    await bench.vmg();
+    await bench.server.connected();
+    const made = await bench.package(["ECU_001"]);
+    const ranges: (string | undefined)[] = [];
+    const file = serveFile({ bytes: made.bytes, etag: () => made.etag });
+    bench.server.on("GET", `/api/v1/ota/package/${made.packageId}`, (call, response) => {
+      ranges.push(call.headers.range);
+      if (ranges.length > 1) return file.handler(call, response);
+      response.writeHead(200, { etag: made.etag, "content-length": made.bytes.length });
+      response.write(made.bytes.subarray(0, 10_000));
+      return "taken";
+    });
+    const command = bench.start(made);
+    await bench.server.send(`vehicle/${vmgId}/control`, command);
+    await bench.server.until("the download hangs", () => {
+      const path = `${bench.directory}/${vin}/packages/${made.packageId}.otap.part`;
+      return ranges.length === 1 && Deno.statSync(path).size === 10_000;
+    });
+    if (mqtt === "away") {
+      bench.server.refuse(true);
+      await bench.server.endMqtt();
+      await bench.server.until(
+        "the loss",
+        () => bench.lines.some((line) => line.includes("Connection lost")),
+      );
+    }
+    network.own = new Set(["127.0.0.2"]);
+    await bench.server.until("the download goes on", () => ranges.length === 2);
+    bench.server.refuse(false);
+    network.own = new Set(["127.0.0.1"]);
+    const end = await bench.server.ended(command.update_id);
+    assert.equal(end.status, "completed", JSON.stringify(end));
+    assert.equal(ranges[1], "bytes=10000-");
+  });
+}
