@@ -5,6 +5,9 @@ import { join } from "node:path";
 import { SlcanDevice } from "../../hardware/can/slcan_device.ts";
 import { openPort } from "../../hardware/serial/open_port.ts";
 import { makePty } from "../../hardware/serial/pty.ts";
+import { SimulatedBench } from "../../hardware/sim/bench.ts";
+import { simulationOf } from "../../src/commands/bench_description.ts";
+import { loadConfig } from "../../src/config/load.ts";
 import { MemoryWire } from "../hardware/can/memory_bus.ts";
 import { interopTest } from "../support/peers.ts";
 import { socat } from "../support/serial_peers.ts";
@@ -87,9 +90,37 @@ interopTest("ports are listed without a byte being sent to those that are not kn
   const { code, stdout, stderr } = await zonebench("adapters", "--json");
   assert.equal(code, 0, stderr);
   for (const port of JSON.parse(stdout)) {
+    // Those of the bench file are asked: it says what is there.
+    if (port.adapter_id !== undefined) continue;
     assert.match(port.port, /^\/dev\/tty/);
     if (port.adapter === undefined) assert.equal(port.state, "not asked");
   }
+});
+
+Deno.test("an adapter of the bench is told with the ECUs that answer behind it, or with why it does not open", async () => {
+  const network = ["--set", "bench.network=127.0.67.0/24"];
+  const { bench } = await loadConfig({ set: [network[1], "bench.timing=none"] });
+  const common = { adapter_id: "CAN_BODY", port: "tcp://127.0.67.4:20107", bit_rate: 500_000 };
+  const ofBench = async () => {
+    const { stdout } = await zonebench("adapters", "--json", ...network);
+    return JSON.parse(stdout)[0];
+  };
+  const folder = await Deno.makeTempDir();
+  try {
+    await using simulated = await SimulatedBench.start(simulationOf(bench, folder));
+    simulated.ecu("ECU_008").powerOff();
+    assert.deepEqual(await ofBench(), {
+      ...common,
+      state: "open",
+      version: "1013",
+      ecus: [{ ecu_id: "ECU_007", answers: true }, { ecu_id: "ECU_008", answers: false }],
+    });
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+  const { error, ...rest } = await ofBench();
+  assert.deepEqual(rest, { ...common, state: "failed" });
+  assert.match(error, /connection refused/);
 });
 
 Deno.test("help says what asking sends, and wrong usage exits with 2", async () => {
