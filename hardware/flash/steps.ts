@@ -224,7 +224,7 @@ export class FlashSteps {
     const client = this.client;
     await this.#do("ecu_reset", (request) => client.ecuReset(plan.resetType, request));
     await this.#do("wait_for_restart", () => this.#waitForRestart());
-    // The reset led to the default session, and 28 and 85 belong to the others (10.5, 10.8).
+    // The restart led to the default session, and 28 and 85 belong to the others (10.5, 10.8).
     await this.#do("communication_on", async (request) => {
       await this.#inExtendedSession(request);
       await client.communicationControl(
@@ -252,7 +252,8 @@ export class FlashSteps {
   }
 
   async #inExtendedSession(request: RequestOptions): Promise<void> {
-    if (this.client.session === Session.default) {
+    // An ECU that restarts by itself, or by a reset of its maker's, left the session without the client being told.
+    if (this.client.session !== this.#plan.extendedSession) {
       await this.client.diagnosticSessionControl(this.#plan.extendedSession, request);
     }
   }

@@ -5,45 +5,34 @@
 // With two banks the inactive copy of a region is written, and what runs stays whole until that record is there;
 // with one bank the record of what ran is struck out before the first sector is erased.
 import { createHash } from "node:crypto";
-import type { FlashMemory, FlashRegion } from "./flash_memory.ts";
-import { FlashFaultError } from "./flash_memory.ts";
+import type { CompressionMethod } from "../flash/compression.ts";
+import { crc16, crc16Start, crc32 } from "../flash/format/crc.ts";
+import type { CheckMethod } from "../flash/memory_check.ts";
 import { Nrc } from "../uds/nrc.ts";
 import { Refusal } from "../uds/server_service.ts";
-import { readState, writeState } from "./state_file.ts";
-
-/** A run of bytes in the CPU's address space. */
-interface Run {
-  address: number;
-  length: number;
-}
-
-/** An application in flash. */
-export interface CommitRecord {
-  readonly version: string;
-  readonly segments: readonly Run[];
-  /** Of the segments' bytes one after another, hexadecimal. */
-  readonly sha256: string;
-  /** Bank of each region that is not in bank 0. */
-  readonly banks: Readonly<Record<string, number>>;
-}
-
-interface BootState {
-  /** What ran last. */
-  running?: CommitRecord;
-  /** What is to run from the next start on. */
-  next?: CommitRecord;
-}
+import { type BootState, type CommitRecord, readBootState, type Run } from "./boot_state.ts";
+import type { FlashMemory, FlashRegion } from "./flash_memory.ts";
+import { FlashFaultError } from "./flash_memory.ts";
+import { InflateError, Inflater } from "./inflater.ts";
+import { writeState } from "./state_file.ts";
 
 interface Download {
   bank: number;
   start: number;
+  /** Bytes of memory that it fills. */
   size: number;
+  /** Of them, how many are written. */
   received: number;
+  /** Undoes the compression of what comes. */
+  inflater: Inflater | undefined;
   /** Counter that the next block must carry. */
   expected: number;
   /** Whether a block came since the download was asked for. */
   taken: boolean;
 }
+
+/** Bytes in which the label of an image is looked for. */
+const longestLabel = 128;
 
 /** Boot loader over one flash memory. */
 export class BootLoader {
@@ -58,7 +47,8 @@ export class BootLoader {
   #done: Run[] = [];
   /** What a session left behind that ended in the middle of it, while it can be gone on with. */
   #interrupted: { download: Download | undefined; done: Run[] } | undefined;
-  #check: { sha256: string; passed: boolean } | undefined;
+  /** What the checks of the downloads came to: whether one failed, and which of the downloads were held against it. */
+  #check: { passed: boolean; covered: Set<Run>; sha256?: string } | undefined;
 
   /**
    * @param path file of the commit records. undefined: they last as long as this object
@@ -69,9 +59,9 @@ export class BootLoader {
     this.#resumable = resumable;
     this.#memory = memory;
     this.#path = path;
-    const kept = path === undefined ? undefined : readState(path);
+    const kept = path === undefined ? undefined : readBootState(path);
     this.#isNew = kept === undefined;
-    if (path !== undefined && kept !== undefined) this.#state = bootState(kept, path);
+    if (kept !== undefined) this.#state = kept;
   }
 
   /** Whether the ECU comes fresh from the factory: nothing was ever installed, committed or struck out. */
@@ -87,6 +77,17 @@ export class BootLoader {
   /** Whether a download is open. */
   get downloading(): boolean {
     return this.#download !== undefined;
+  }
+
+  /** Whether something was downloaded, no download is open and no check found it wrong. */
+  get complete(): boolean {
+    return this.#download === undefined && this.#done.length > 0 && this.#check?.passed !== false;
+  }
+
+  /** Whether everything that was downloaded, and there is something, was found right. */
+  get checked(): boolean {
+    return this.#check?.passed === true && this.#done.length > 0 &&
+      this.#done.every((run) => this.#check?.covered.has(run));
   }
 
   /** Bank that the CPU sees for a region. */
@@ -121,6 +122,8 @@ export class BootLoader {
 
   /** Ends a download under way and forgets what was downloaded before it: the programming session ended. */
   abort(): void {
+    // How far a compressed download came, its addresses do not say: it is not gone on with.
+    this.#dropCompressed();
     if (this.#resumable && (this.#download !== undefined || this.#done.length > 0)) {
       const download = this.#download;
       const whole = download !== undefined && download.received === download.size;
@@ -130,6 +133,17 @@ export class BootLoader {
     this.#download = undefined;
     this.#done = [];
     this.#check = undefined;
+  }
+
+  #dropCompressed(): void {
+    if (this.#download?.inflater === undefined) return;
+    this.#download.inflater.close();
+    this.#download = undefined;
+  }
+
+  /** Erases all of the flash. @throws {Refusal} 72 when the flash fails */
+  async eraseAll(): Promise<void> {
+    for (const { address, size } of this.#memory.regions) await this.erase(address, size);
   }
 
   /** Erases the sectors of a range. @throws {Refusal} 31 outside the flash, 72 when the flash fails */
@@ -148,6 +162,7 @@ export class BootLoader {
     const { sectorSize } = region;
     const first = address - (address - region.address) % sectorSize;
     const end = region.address + Math.ceil((address + size - region.address) / sectorSize) * sectorSize;
+    this.#dropCompressed();
     this.#download = undefined;
     this.#done = this.#done.filter((run) => run.address >= end || run.address + run.length <= first);
     this.#check = undefined;
@@ -155,35 +170,37 @@ export class BootLoader {
     await this.#memory.erase(this.#targetBank(region), address, size);
   }
 
-  /** 0x34. @throws {Refusal} 22 while a download is under way, 31 outside the flash */
-  requestDownload(address: number, size: number): void {
+  /**
+   * 0x34.
+   * @param size bytes of memory that are written, whatever comes over the bus
+   * @throws {Refusal} 22 while a download is under way, 31 outside the flash
+   */
+  requestDownload(address: number, size: number, compression: CompressionMethod = "none"): void {
     if (this.#download !== undefined) throw new Refusal(Nrc.conditionsNotCorrect);
     const region = this.#memory.regionOf(address, size);
     if (region === undefined) throw new Refusal(Nrc.requestOutOfRange);
-    if (this.#resumed(address, size)) return;
+    if (compression === "none" && this.#resumed(address, size)) return;
     this.#download = {
       bank: this.#targetBank(region),
       start: address,
       size,
       received: 0,
+      inflater: compression === "none" ? undefined : new Inflater(compression, size),
       expected: 1,
       taken: false,
     };
     this.#check = undefined;
   }
 
-  /** Where a download that was cut off goes on. @throws {Refusal} 22 when there is none */
-  resumeRecord(): Uint8Array {
+  /** Where a download that was cut off goes on, and the bytes that it lacks. @throws {Refusal} 22 when there is none */
+  resumePoint(): { address: number; size: number } {
     const { download, done } = this.#interrupted ?? { download: undefined, done: [] };
-    const last = done.at(-1);
-    const record = new DataView(new ArrayBuffer(8));
     if (download !== undefined) {
-      record.setUint32(0, download.start + download.received);
-      record.setUint32(4, download.size - download.received);
-    } else if (last !== undefined) {
-      record.setUint32(0, last.address + last.length);
-    } else throw new Refusal(Nrc.conditionsNotCorrect);
-    return new Uint8Array(record.buffer);
+      return { address: download.start + download.received, size: download.size - download.received };
+    }
+    const last = done.at(-1);
+    if (last === undefined) throw new Refusal(Nrc.conditionsNotCorrect);
+    return { address: last.address + last.length, size: 0 };
   }
 
   /** Takes up what an earlier session left, if this is the next piece of it. @returns whether it is the cut-off one */
@@ -213,65 +230,129 @@ export class BootLoader {
       if (download.taken && counter === (download.expected + 0xff) % 0x100) return;
       throw new Refusal(Nrc.wrongBlockSequenceCounter);
     }
+    if (download.inflater !== undefined) return this.#inflate(download, counter, data);
     if (download.received === download.size) throw new Refusal(Nrc.requestSequenceError);
     if (download.received + data.length > download.size) throw new Refusal(Nrc.transferDataSuspended);
-    let programmed: void | Promise<void>;
-    try {
-      programmed = this.#memory.program(download.bank, download.start + download.received, data);
-    } catch (error) {
-      if (error instanceof FlashFaultError) throw new Refusal(Nrc.generalProgrammingFailure);
-      throw error;
-    }
-    download.received += data.length;
+    const programmed = this.#program(download, data);
     download.taken = true;
     download.expected = (counter + 1) % 0x100;
     return programmed;
   }
 
+  async #inflate(download: Download, counter: number, data: Uint8Array): Promise<void> {
+    // The block's buffer is the bus's once this function first waits.
+    await this.#programPieces(download, download.inflater?.push(data.slice()));
+    download.taken = true;
+    download.expected = (counter + 1) % 0x100;
+  }
+
+  async #programPieces(download: Download, pieces: Promise<Uint8Array[]> | undefined): Promise<void> {
+    try {
+      for (const piece of await pieces ?? []) await this.#program(download, piece);
+    } catch (error) {
+      // What cannot be uncompressed, or is longer than was announced.
+      if (error instanceof InflateError) throw new Refusal(Nrc.transferDataSuspended);
+      throw error;
+    }
+  }
+
+  #program(download: Download, data: Uint8Array): void | Promise<void> {
+    const { bank, start, received } = download;
+    try {
+      const programmed = this.#memory.program(bank, start + received, data);
+      download.received += data.length;
+      return programmed;
+    } catch (error) {
+      if (error instanceof FlashFaultError) throw new Refusal(Nrc.generalProgrammingFailure);
+      throw error;
+    }
+  }
+
   /** 0x37 (15.5.5). @throws {Refusal} 24 without a download or before its last byte */
-  requestTransferExit(): void {
+  requestTransferExit(): void | Promise<void> {
+    const download = this.#download;
+    if (download?.inflater === undefined) return this.#completeDownload();
+    return this.#programPieces(download, download.inflater.end()).then(() => this.#completeDownload());
+  }
+
+  #completeDownload(): void {
     const download = this.#download;
     if (download === undefined || download.received < download.size) {
       throw new Refusal(Nrc.requestSequenceError);
     }
+    download.inflater?.close();
     this.#download = undefined;
     this.#done.push({ address: download.start, length: download.size });
     this.#done.sort((a, b) => a.address - b.address);
   }
 
-  /** Routine 0202: whether what was downloaded has this hash. @throws {Refusal} 24 when nothing was downloaded */
-  async checkMemory(sha256: string): Promise<boolean> {
-    const found = await this.#hashOfDownloads();
-    this.#check = { sha256: found, passed: found === sha256 };
-    return this.#check.passed;
+  /**
+   * Whether what was downloaded has this checksum.
+   * @param of one download alone. undefined: all of them, one after another
+   * @throws {Refusal} 24 when nothing was downloaded, 31 for a range that is no download
+   */
+  async checkMemory(value: Uint8Array, method: CheckMethod, of?: Run): Promise<boolean> {
+    this.#takeUpWhatIsWhole();
+    const runs = of === undefined
+      ? this.#done
+      : this.#done.filter(({ address, length }) => address === of.address && length === of.length);
+    if (runs.length === 0) throw new Refusal(Nrc.requestOutOfRange);
+    // With `none` the image carries the value itself; where, only its maker knows, and here it is taken as right.
+    const found = method === "none" ? value : await this.#digest(runs, (it) => this.#targetBank(it), method);
+    const right = found.length === value.length && found.every((byte, at) => byte === value[at]);
+    if (of === undefined || this.#check === undefined) this.#check = { passed: true, covered: new Set() };
+    if (!right) this.#check.passed = false;
+    if (of === undefined && method === "sha256") this.#check.sha256 = found.toHex();
+    for (const run of runs) this.#check.covered.add(run);
+    return right;
+  }
+
+  /** Whether an address lies in what was downloaded. */
+  holds(address: number): boolean {
+    return this.#done.some((run) => address >= run.address && address < run.address + run.length);
   }
 
   /**
-   * Routine FF01: writes the commit record of what was downloaded.
-   * @returns false when a memory check before it failed
+   * Writes the commit record of what was downloaded.
+   * @param version undefined: what the image says of itself in its first bytes, as factory images do
+   * @returns false when a memory check before it failed, or the image does not tell its version
    * @throws {Refusal} 24 when nothing was downloaded
    */
-  async commit(version: string): Promise<boolean> {
-    const sha256 = this.#check?.sha256 ?? await this.#hashOfDownloads();
+  async commit(version?: string): Promise<boolean> {
+    this.#takeUpWhatIsWhole();
     if (this.#check?.passed === false) return false;
+    const named = version ?? await this.#versionInImage();
+    if (named === undefined) return false;
+    const sha256 = this.#check?.sha256 ?? await this.#hash(this.#done, (region) => this.#targetBank(region));
     const banks = { ...(this.#application ?? this.#state.running)?.banks };
     for (const { address, length } of this.#done) {
       const region = this.#memory.regionOf(address, length);
       if (region !== undefined) banks[region.name] = this.#targetBank(region);
     }
-    const next = { version, segments: this.#done.map((run) => ({ ...run })), sha256, banks };
+    const next = { version: named, segments: this.#done.map((run) => ({ ...run })), sha256, banks };
     this.#record("committing the new application", { ...this.#state, next });
     return true;
   }
 
-  #hashOfDownloads(): Promise<string> {
-    // Everything was there when the session ended: only its check is left.
+  /** `TYPE HARDWARE VERSION` and 00, as `factoryImage()` writes it. */
+  async #versionInImage(): Promise<string | undefined> {
+    const [first] = this.#done;
+    const region = this.#memory.regionOf(first.address, first.length);
+    if (region === undefined) return undefined;
+    for await (const piece of this.#memory.pieces(this.#targetBank(region), first.address, first.length)) {
+      const label = new TextDecoder("latin1").decode(piece.subarray(0, longestLabel));
+      return /^[\x21-\x7e]+ [\x21-\x7e]+ ([\x21-\x7e]{1,32})\0/.exec(label)?.[1];
+    }
+    return undefined;
+  }
+
+  /** Everything was there when the session ended: only its check is left. @throws {Refusal} 24 when nothing was */
+  #takeUpWhatIsWhole(): void {
     if (this.#interrupted?.download === undefined && this.#done.length === 0) {
       this.#done = this.#interrupted?.done ?? [];
       this.#interrupted = undefined;
     }
     if (this.#done.length === 0 || this.#download !== undefined) throw new Refusal(Nrc.requestSequenceError);
-    return this.#hash(this.#done, (region) => this.#targetBank(region));
   }
 
   #targetBank(region: FlashRegion): number {
@@ -282,15 +363,31 @@ export class BootLoader {
     return await this.#hash(record.segments, (region) => record.banks[region.name] ?? 0) === record.sha256;
   }
 
+  /** Hexadecimal; empty for runs that do not lie in the flash. */
   async #hash(runs: readonly Run[], bankOf: (region: FlashRegion) => number): Promise<string> {
+    return (await this.#digest(runs, bankOf, "sha256")).toHex();
+  }
+
+  async #digest(
+    runs: readonly Run[],
+    bankOf: (region: FlashRegion) => number,
+    method: Exclude<CheckMethod, "none">,
+  ): Promise<Uint8Array> {
     const hash = createHash("sha256");
+    let crc = method === "crc16" ? crc16Start : 0;
     for (const { address, length } of runs) {
       const region = this.#memory.regionOf(address, length);
       // A record from a bench whose memory was laid out differently is not whole here.
-      if (region === undefined) return "";
-      for await (const piece of this.#memory.pieces(bankOf(region), address, length)) hash.update(piece);
+      if (region === undefined) return new Uint8Array();
+      for await (const piece of this.#memory.pieces(bankOf(region), address, length)) {
+        if (method === "sha256") hash.update(piece);
+        else crc = method === "crc32" ? crc32(piece, crc) : crc16(piece, crc);
+      }
     }
-    return hash.digest("hex");
+    if (method === "sha256") return new Uint8Array(hash.digest());
+    const value = new DataView(new ArrayBuffer(4));
+    value.setUint32(0, crc);
+    return new Uint8Array(value.buffer, method === "crc32" ? 0 : 2);
   }
 
   #record(what: string, state: BootState): void {
@@ -303,42 +400,4 @@ export class BootLoader {
     this.#state = state;
     this.#isNew = false;
   }
-}
-
-function bootState(value: unknown, path: string): BootState {
-  if (typeof value !== "object" || value === null) throw wrong(path, "an object");
-  const state: BootState = {};
-  if ("running" in value && value.running !== undefined) state.running = commitRecord(value.running, path);
-  if ("next" in value && value.next !== undefined) state.next = commitRecord(value.next, path);
-  return state;
-}
-
-function commitRecord(value: unknown, path: string): CommitRecord {
-  if (
-    typeof value !== "object" || value === null || !("version" in value) || !("segments" in value) ||
-    !("sha256" in value) || !("banks" in value)
-  ) throw wrong(path, "a commit record with version, segments, sha256 and banks");
-  const { version, segments, sha256, banks } = value;
-  if (typeof version !== "string" || typeof sha256 !== "string") {
-    throw wrong(path, "version and sha256 as text");
-  }
-  if (!Array.isArray(segments)) throw wrong(path, "segments as a list");
-  if (typeof banks !== "object" || banks === null) throw wrong(path, "banks as an object");
-  const runs = segments.map((segment: unknown) => {
-    if (
-      typeof segment !== "object" || segment === null || !("address" in segment) || !("length" in segment) ||
-      typeof segment.address !== "number" || typeof segment.length !== "number"
-    ) throw wrong(path, "segments with address and length");
-    return { address: segment.address, length: segment.length };
-  });
-  const bankOf: Record<string, number> = {};
-  for (const [name, bank] of Object.entries(banks)) {
-    if (bank !== 0 && bank !== 1) throw wrong(path, "banks 0 or 1");
-    bankOf[name] = bank;
-  }
-  return { version, segments: runs, sha256, banks: bankOf };
-}
-
-function wrong(path: string, expected: string): SyntaxError {
-  return new SyntaxError(`${path}: expected ${expected}`);
 }

@@ -1,5 +1,4 @@
 // A simulated ECU: power, boot loader, flash and diagnostics put together.
-import { Buffer } from "node:buffer";
 import { type Clock, sleep, systemClock } from "../clock.ts";
 import { knownX509, x509Check } from "../uds/authentication_x509.ts";
 import { Nrc } from "../uds/nrc.ts";
@@ -11,13 +10,21 @@ import { DynamicIdentifiers } from "../uds/server/dynamic_identifiers.ts";
 import { ServerEvents } from "../uds/server/events.ts";
 import { linkService, type LinkServiceOptions } from "../uds/server/link.ts";
 import { Refusal, type ServiceConditions, type ServiceDefinition } from "../uds/server_service.ts";
-import { CommunicationControl, Did, hex, negativeResponse, Session, Sid } from "../uds/services.ts";
+import {
+  CommunicationControl,
+  hex,
+  negativeResponse,
+  positiveOffset,
+  Session,
+  Sid,
+} from "../uds/services.ts";
 import type { DiagnosticEndpoint, RequestContext } from "../uds/transport.ts";
 import { BootLoader } from "./boot_loader.ts";
 import { FileChunkStore } from "./chunk_store.ts";
 import { DtcMemory } from "./dtc_memory.ts";
-import { configuredIdentifier, type DataIdentifier } from "./ecu_data.ts";
-import { defaultDataIdentifiers, defaultMemory, defaultSecurity, factoryImage, ram } from "./ecu_defaults.ts";
+import type { DataIdentifier } from "./ecu_data.ts";
+import { defaultMemory, defaultSecurity, factoryImage, ram } from "./ecu_defaults.ts";
+import { ecuIdentifiers } from "./ecu_identifiers.ts";
 import { ecuServices } from "./ecu_services.ts";
 import type { OpenTransfer } from "./ecu_transfers.ts";
 import { FaultInjector } from "./faults.ts";
@@ -30,6 +37,8 @@ import type {
   SimulatedFault,
   SimulatedTiming,
 } from "./options.ts";
+
+import { type ProgrammingRules, programmingRules } from "./programming.ts";
 
 /** off · booting · application · boot: no whole application, the boot loader answers alone. */
 export type EcuState = "off" | "booting" | "application" | "boot";
@@ -76,6 +85,7 @@ export class SimulatedEcu implements DiagnosticEndpoint {
   #state: EcuState = "off";
   #fingerprint: Uint8Array | undefined;
   readonly #authentication: ServerAuthentication | undefined;
+  readonly #programming: ProgrammingRules;
   readonly #programmingAccess: ServiceConditions;
   readonly #files: FileStore;
   readonly #identifiers: ReadonlyMap<number, DataIdentifier>;
@@ -103,6 +113,7 @@ export class SimulatedEcu implements DiagnosticEndpoint {
     this.ecuId = ecuId;
     this.logicalAddress = logicalAddress;
     this.options = options;
+    this.#programming = programmingRules(ecuId, options.flash ?? {});
     this.#surroundings = surroundings;
     this.#clock = surroundings.clock ?? systemClock;
     this.#timed = surroundings.timing === "realistic";
@@ -119,7 +130,7 @@ export class SimulatedEcu implements DiagnosticEndpoint {
     this.#boot = new BootLoader(
       this.#memory,
       directory === undefined ? undefined : `${directory}/boot.json`,
-      options.resumeDid !== undefined,
+      this.#programming.plan.resume !== false,
     );
     this.dtcs = new DtcMemory(options.dtcs ?? []);
     const kept = this.#nonvolatilePath === undefined ? undefined : readNonvolatile(this.#nonvolatilePath);
@@ -136,22 +147,36 @@ export class SimulatedEcu implements DiagnosticEndpoint {
       ? undefined
       : authenticationOf(authentication, surroundings);
     const byAuthentication = authentication?.forProgramming ?? false;
-    const programmingAccess = byAuthentication ? { authentication: true } : { securityLevel: level };
+    // One of the two; both where the plan has the step of the one besides the other, none where it leaves it out.
+    const bySecurity = options.flash?.steps?.security_access ?? !byAuthentication;
+    const programmingAccess: ServiceConditions = {
+      ...byAuthentication ? { authentication: true } : {},
+      ...bySecurity ? { securityLevel: level } : {},
+    };
     this.#files = new FileStore(options.files);
-    this.#identifiers = this.#dids();
+    this.#identifiers = ecuIdentifiers(options, {
+      vin: surroundings.vin,
+      clock: this.#clock,
+      programming: this.#programming,
+      boot: this.#boot,
+      session: () => this.#server.session,
+      fingerprint: () => this.#fingerprint,
+      writeFingerprint: (data) => this.#writeFingerprint(data),
+    }, this.#controlled);
     const readMemory = (address: number, size: number) => this.#read(address, size);
     this.#dynamic = new DynamicIdentifiers({
       read: (did) => this.#identifiers.get(did)?.read?.(),
       readMemory,
       // What 0x23 gives behind a lock is not given without it here.
       conditions: {
-        sessions: [Session.programming, Session.extended],
+        sessions: this.#programming.nonDefault,
         ...readMemorySecured && programmingAccess,
       },
     });
     this.#events = new ServerEvents({
       read: (did) => this.#readIdentifier(did),
       run: (request) => this.#server.internalRequest(request),
+      sessions: [Session.default, ...this.#programming.nonDefault],
       clock: this.#clock,
       log: surroundings.log,
     });
@@ -164,10 +189,16 @@ export class SimulatedEcu implements DiagnosticEndpoint {
         securedService(secured, (request) => this.#server.internalRequest(request)),
       );
     }
-    if (surroundings.link !== undefined) further.set(Sid.linkControl, linkService(surroundings.link));
+    if (surroundings.link !== undefined) {
+      further.set(
+        Sid.linkControl,
+        linkService({ sessions: this.#programming.nonDefault, ...surroundings.link }),
+      );
+    }
     this.#programmingAccess = programmingAccess;
     this.#server = new UdsServer({
       name: ecuId,
+      sessions: [Session.default, ...this.#programming.nonDefault].map((id) => ({ id })),
       services: ecuServices({
         boot: this.#boot,
         dtcs: this.dtcs,
@@ -177,6 +208,7 @@ export class SimulatedEcu implements DiagnosticEndpoint {
         files: this.#files,
         clock: this.#clock,
         further,
+        programming: this.#programming,
         programmingAccess,
         maxBlockLength,
         readMemoryAccess: readMemorySecured ? programmingAccess : {},
@@ -195,6 +227,7 @@ export class SimulatedEcu implements DiagnosticEndpoint {
         setDtcSetting: (on) => this.dtcSetting = on,
         setCommunication: (control) => this.communication = control,
         reset: () => this.#restart(),
+        log: (message) => surroundings.log?.(`${ecuId}: ${message}`),
       }),
       security: [{
         level,
@@ -338,6 +371,12 @@ export class SimulatedEcu implements DiagnosticEndpoint {
           const late = response.slice();
           this.#clock.after(fault.delay, () => respond(late));
         });
+      case "wrong_block_counter":
+        return this.#server.handle(request, context, (response) => {
+          const wrong = response.slice();
+          if (wrong[0] === Sid.transferData + positiveOffset) wrong[1] = (wrong[1] + 1) & 0xff;
+          respond(wrong);
+        });
       case "close_connection":
         return this.#surroundings.closeConnection?.(context.tester);
     }
@@ -402,7 +441,11 @@ export class SimulatedEcu implements DiagnosticEndpoint {
     this.#boot.abort();
     this.#transfer = undefined;
     // 2F's control ends with the extended session (13.2.1).
-    if (session !== Session.extended) { for (const point of this.#controlled) point.reset(); }
+    if (!this.#programming.extended.includes(session)) {
+      for (const point of this.#controlled) {
+        point.reset();
+      }
+    }
     if (session !== Session.default) return;
     // The default session undoes what 85 and 28 set (10.2.1).
     this.dtcSetting = true;
@@ -441,54 +484,11 @@ export class SimulatedEcu implements DiagnosticEndpoint {
     return this.#memory.regionOf(address, size) === undefined ? undefined : this.readMemory(address, size);
   }
 
-  #dids(): Map<number, DataIdentifier> {
-    const { options } = this;
-    const text = (value: string): DataIdentifier => {
-      const bytes = new Uint8Array(Buffer.from(value, "latin1"));
-      return { read: () => bytes };
-    };
-    const version: DataIdentifier = {
-      read: () => {
-        const { application } = this.#boot;
-        // A boot loader on its own has no application whose version it could tell.
-        if (application === undefined) throw new Refusal(Nrc.conditionsNotCorrect);
-        return new Uint8Array(Buffer.from(application.version, "latin1"));
-      },
-    };
-    const fingerprint = (): Uint8Array => {
-      if (this.#fingerprint === undefined) throw new Refusal(Nrc.conditionsNotCorrect);
-      return this.#fingerprint;
-    };
-    const { resumeDid } = options;
-    const configured = (options.dataIdentifiers ?? defaultDataIdentifiers).map((given) => {
-      const identifier = configuredIdentifier(given, this.#clock);
-      this.#controlled.push(identifier);
-      return [given.did, identifier] satisfies [number, DataIdentifier];
-    });
-    return new Map<number, DataIdentifier>([
-      ...configured,
-      ...resumeDid === undefined
-        ? []
-        : [[resumeDid, { read: () => this.#boot.resumeRecord() }] satisfies [number, DataIdentifier]],
-      [Did.activeDiagnosticSession, { read: () => Uint8Array.of(this.#server.session) }],
-      [Did.bootSoftwareIdentification, text("SIMBOOT1")],
-      [Did.writeFingerprint, { read: fingerprint, write: (data) => this.#writeFingerprint(data) }],
-      [Did.applicationSoftwareFingerprint, { read: fingerprint }],
-      [Did.sparePartNumber, text(options.partNumber)],
-      [Did.ecuSoftwareVersion, version],
-      [Did.systemSupplier, text(options.supplier)],
-      [Did.ecuSerialNumber, text(options.serialNumber)],
-      [Did.vin, text(this.#surroundings.vin)],
-      [Did.ecuHardwareNumber, text(options.hardwareNumber ?? options.partNumber)],
-      [Did.supplierHardwareVersion, text(options.hwVersion)],
-      [Did.supplierSoftwareVersion, version],
-      [Did.systemName, text(options.ecuType)],
-    ]);
-  }
-
   #writeFingerprint(data: Uint8Array): void {
     // Written by whoever programs, and by nobody else.
-    if (this.#server.session !== Session.programming) throw new Refusal(Nrc.conditionsNotCorrect);
+    if (!this.#programming.programming.includes(this.#server.session)) {
+      throw new Refusal(Nrc.conditionsNotCorrect);
+    }
     this.#checkProgrammingAccess();
     if (data.length > 64) throw new Refusal(Nrc.incorrectMessageLengthOrInvalidFormat);
     this.#fingerprint = data;

@@ -5,10 +5,11 @@ import { readMemoryByAddress, writeDataByIdentifier, writeMemoryByAddress } from
 import { inputOutputControlByIdentifier, IoControl } from "../uds/codec/io.ts";
 import { Nrc } from "../uds/nrc.ts";
 import { Refusal, type ServiceConditions, type ServiceDefinition } from "../uds/server_service.ts";
-import { positiveOffset, Session, Sid } from "../uds/services.ts";
+import { positiveOffset, Sid } from "../uds/services.ts";
 import { ram } from "./ecu_defaults.ts";
 import { memoryRange } from "./memory_request.ts";
 import type { SimulatedDataIdentifier } from "./options.ts";
+import type { ProgrammingRules } from "./programming.ts";
 
 /** A data identifier of the ECU. */
 export interface DataIdentifier {
@@ -90,6 +91,7 @@ function count(data: Uint8Array, elapsed: number): Uint8Array {
 /** What the services of this file work on. */
 export interface DataParts {
   readonly dids: ReadonlyMap<number, DataIdentifier>;
+  readonly programming: ProgrammingRules;
   /** What programming, and writing memory, needs. */
   readonly programmingAccess: ServiceConditions;
   readonly readMemoryAccess: ServiceConditions;
@@ -139,7 +141,7 @@ export function scalingService(ecu: DataParts): ServiceDefinition {
 /** 0x2E */
 export function writeService(ecu: DataParts): ServiceDefinition {
   return {
-    sessions: [Session.programming, Session.extended],
+    sessions: ecu.programming.nonDefault,
     minLength: 4,
     handle: ({ bytes }) => {
       const { did, data } = writeDataByIdentifier.request.decode(bytes);
@@ -154,7 +156,7 @@ export function writeService(ecu: DataParts): ServiceDefinition {
 /** 0x2F */
 export function ioControlService(ecu: DataParts): ServiceDefinition {
   return {
-    sessions: [Session.extended],
+    sessions: ecu.programming.extended,
     minLength: 4,
     handle: ({ bytes }) => {
       const { did, control, record } = inputOutputControlByIdentifier.request.decode(bytes);
@@ -195,7 +197,7 @@ export function readMemoryService(ecu: DataParts): ServiceDefinition {
 /** 0x3D, into RAM only: flash takes programming. */
 export function writeMemoryService(ecu: DataParts): ServiceDefinition {
   return {
-    sessions: [Session.programming, Session.extended],
+    sessions: ecu.programming.nonDefault,
     ...ecu.programmingAccess,
     minLength: 5,
     handle: ({ bytes }) => {

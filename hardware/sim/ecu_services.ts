@@ -1,5 +1,4 @@
 // The diagnostic services of a simulated ECU: which are there, in which session and behind which security level.
-import { Buffer } from "node:buffer";
 import type { Clock } from "../clock.ts";
 import { communicationControl, type TimingParameters } from "../uds/codec/management.ts";
 import { transferData } from "../uds/codec/transfer.ts";
@@ -8,23 +7,8 @@ import type { DynamicIdentifiers } from "../uds/server/dynamic_identifiers.ts";
 import type { ServerEvents } from "../uds/server/events.ts";
 import { timingService } from "../uds/server/link.ts";
 import { periodicService } from "../uds/server/periodic.ts";
-import {
-  Refusal,
-  type ServerRequest,
-  type ServiceConditions,
-  type ServiceDefinition,
-} from "../uds/server_service.ts";
-import {
-  CommunicationControl,
-  DtcSetting,
-  positiveOffset,
-  ResetType,
-  Routine,
-  RoutineControl,
-  Session,
-  Sid,
-} from "../uds/services.ts";
-import type { BootLoader } from "./boot_loader.ts";
+import { Refusal, type ServiceConditions, type ServiceDefinition } from "../uds/server_service.ts";
+import { CommunicationControl, DtcSetting, positiveOffset, ResetType, Sid } from "../uds/services.ts";
 import type { DtcMemory } from "./dtc_memory.ts";
 import { clearDtcService, readDtcService } from "./dtc_reports.ts";
 import {
@@ -36,12 +20,11 @@ import {
   writeMemoryService,
   writeService,
 } from "./ecu_data.ts";
+import { type RoutineParts, routineService } from "./ecu_routines.ts";
 import { fileService, type OpenTransfer, type TransferParts, uploadService } from "./ecu_transfers.ts";
-import { memoryRange } from "./memory_request.ts";
 
 /** What the services work on. */
-export interface EcuParts extends DataParts, TransferParts {
-  readonly boot: BootLoader;
+export interface EcuParts extends DataParts, TransferParts, RoutineParts {
   readonly dtcs: DtcMemory;
   readonly dynamic: DynamicIdentifiers;
   readonly events: ServerEvents;
@@ -52,26 +35,21 @@ export interface EcuParts extends DataParts, TransferParts {
   transfer(): OpenTransfer | undefined;
   /** Closes it. */
   closeTransfer(): void;
-  session(): number;
   timing(): TimingParameters;
   setTiming(timing: TimingParameters | undefined): void;
-  /** @throws {Refusal} 33 or 34 while the way to programming is closed */
-  checkProgrammingAccess(): void;
   /** Whether the application runs, not the boot loader alone. */
   applicationRuns(): boolean;
   setDtcSetting(on: boolean): void;
   setCommunication(control: number): void;
-  reset(): void;
 }
 
-const nonDefault = [Session.programming, Session.extended];
-const programming = [Session.programming];
 /** Shortest P2 and P2* that the ECU can keep, ms. */
 const shortestTiming: TimingParameters = { p2: 25, p2Star: 1_000 };
 
 /** The services by their identifier. */
 export function ecuServices(ecu: EcuParts): Map<number, ServiceDefinition> {
   const applicationRuns = () => ecu.applicationRuns();
+  const { nonDefault } = ecu.programming;
   return new Map<number, ServiceDefinition>([
     [Sid.ecuReset, resetService(ecu)],
     [Sid.clearDiagnosticInformation, clearDtcService(ecu.dtcs, applicationRuns)],
@@ -112,15 +90,25 @@ export function ecuServices(ecu: EcuParts): Map<number, ServiceDefinition> {
 function resetService(ecu: EcuParts): ServiceDefinition {
   const two: ServiceConditions = { maxLength: 2 };
   return {
-    subFunctions: new Map([[ResetType.hard, two], [ResetType.keyOffOn, two], [ResetType.soft, two]]),
+    subFunctions: new Map(
+      [ResetType.hard, ResetType.keyOffOn, ResetType.soft, ecu.programming.plan.resetType].map((
+        type,
+      ) => [type, two]),
+    ),
     handle: ({ subFunction, afterAnswer }) => {
       afterAnswer(() => ecu.reset());
-      return Uint8Array.of(Sid.ecuReset + positiveOffset, subFunction);
+      const answer = Uint8Array.of(Sid.ecuReset + positiveOffset, subFunction);
+      // Without a routine that takes the new software over, it is the reset that does.
+      const { takenOverBy, plan } = ecu.programming;
+      const ready = plan.skipped.has("check_memory") ? ecu.boot.complete : ecu.boot.checked;
+      if (takenOverBy !== "ecu_reset" || !ready) return answer;
+      return ecu.boot.commit().then(() => answer);
     },
   };
 }
 
 function communicationService(ecu: EcuParts): ServiceDefinition {
+  const { nonDefault } = ecu.programming;
   const three: ServiceConditions = { minLength: 3, maxLength: 3 };
   const withNode: ServiceConditions = { minLength: 5, maxLength: 5 };
   return {
@@ -140,6 +128,7 @@ function communicationService(ecu: EcuParts): ServiceDefinition {
 }
 
 function dtcSettingService(ecu: EcuParts): ServiceDefinition {
+  const { nonDefault } = ecu.programming;
   const two: ServiceConditions = { maxLength: 2 };
   return {
     sessions: nonDefault,
@@ -151,85 +140,19 @@ function dtcSettingService(ecu: EcuParts): ServiceDefinition {
   };
 }
 
-/** What a routine asks for before it starts, and its status record. */
-interface RoutineDefinition {
-  sessions: readonly number[];
-  secured: boolean;
-  start: (ecu: EcuParts, option: Uint8Array) => number | Promise<number>;
-}
-
-// Status bytes of the routines' answers.
-const correct = 0x00;
-const incorrect = 0x01;
-
-const routines: ReadonlyMap<number, RoutineDefinition> = new Map([
-  [Routine.checkProgrammingPreconditions, {
-    sessions: nonDefault,
-    secured: false,
-    start: (_ecu, option) => {
-      if (option.length > 0) throw new Refusal(Nrc.incorrectMessageLengthOrInvalidFormat);
-      return correct;
-    },
-  }],
-  [Routine.eraseMemory, {
-    sessions: programming,
-    secured: true,
-    start: async (ecu, option) => {
-      const { address, size } = memoryRange(option, 0);
-      await ecu.boot.erase(address, size);
-      return correct;
-    },
-  }],
-  [Routine.checkMemory, {
-    sessions: programming,
-    secured: true,
-    start: async (ecu, option) => {
-      if (option.length !== 32) throw new Refusal(Nrc.incorrectMessageLengthOrInvalidFormat);
-      return await ecu.boot.checkMemory(Buffer.from(option).toString("hex")) ? correct : incorrect;
-    },
-  }],
-  [Routine.checkProgrammingDependencies, {
-    sessions: programming,
-    secured: true,
-    start: async (ecu, option) => {
-      const version = Buffer.from(option).toString("latin1");
-      // The version is what F189 will say: text that a fixed-width field takes.
-      if (!/^[\x21-\x7e]{1,32}$/.test(version)) throw new Refusal(Nrc.requestOutOfRange);
-      return await ecu.boot.commit(version) ? correct : incorrect;
-    },
-  }],
-]);
-
-function routineService(ecu: EcuParts): ServiceDefinition {
-  return {
-    subFunctions: new Map([[RoutineControl.start, { minLength: 4 }]]),
-    handle: (request) => startRoutine(ecu, request),
-  };
-}
-
-async function startRoutine(ecu: EcuParts, { bytes }: ServerRequest): Promise<Uint8Array> {
-  const routine = routines.get(bytes[2] << 8 | bytes[3]);
-  // A routine that the active session does not have is out of range, not a wrong session (14.2.4).
-  if (routine === undefined || !routine.sessions.includes(ecu.session())) {
-    throw new Refusal(Nrc.requestOutOfRange);
-  }
-  if (routine.secured) ecu.checkProgrammingAccess();
-  const answer = Uint8Array.of(Sid.routineControl + positiveOffset, bytes[1] & 0x7f, bytes[2], bytes[3], 0);
-  answer[4] = await routine.start(ecu, bytes.slice(4));
-  return answer;
-}
-
 function downloadService(ecu: EcuParts): ServiceDefinition {
+  const { programming, plan, range } = ecu.programming;
   return {
     sessions: programming,
     ...ecu.programmingAccess,
     minLength: 5,
     handle: ({ bytes }) => {
-      // Neither compression nor encryption (15.2.2.2).
-      if (bytes[1] !== 0) throw new Refusal(Nrc.requestOutOfRange);
-      const { address, size } = memoryRange(bytes, 2);
+      const format = bytes[1];
+      // Neither compression nor encryption (15.2.2.2), or the one that is configured.
+      if (format !== 0 && format !== plan.dataFormat) throw new Refusal(Nrc.requestOutOfRange);
+      const { address, size } = range(bytes, 2);
       if (ecu.transfer() !== undefined) throw new Refusal(Nrc.conditionsNotCorrect);
-      ecu.boot.requestDownload(address, size);
+      ecu.boot.requestDownload(address, size, format === 0 ? "none" : plan.compression);
       const { maxBlockLength } = ecu;
       const sid = Sid.requestDownload + positiveOffset;
       return maxBlockLength <= 0xffff
@@ -243,7 +166,7 @@ function transferService(ecu: EcuParts): ServiceDefinition {
   // One answer for all blocks: there are thousands a second, and the server has sent it before the next one comes.
   const answer = Uint8Array.of(Sid.transferData + positiveOffset, 0);
   return {
-    sessions: programming,
+    sessions: ecu.programming.programming,
     minLength: 2,
     maxLength: ecu.maxBlockLength,
     handle: ({ bytes }) => {
@@ -261,17 +184,16 @@ function transferService(ecu: EcuParts): ServiceDefinition {
 }
 
 function exitService(ecu: EcuParts): ServiceDefinition {
+  const answer = Uint8Array.of(Sid.requestTransferExit + positiveOffset);
   return {
-    sessions: programming,
+    sessions: ecu.programming.programming,
     maxLength: 1,
     handle: () => {
       const open = ecu.transfer();
-      if (open === undefined) ecu.boot.requestTransferExit();
-      else {
-        open.exit();
-        ecu.closeTransfer();
-      }
-      return Uint8Array.of(Sid.requestTransferExit + positiveOffset);
+      if (open === undefined) return ecu.boot.requestTransferExit()?.then(() => answer) ?? answer;
+      open.exit();
+      ecu.closeTransfer();
+      return answer;
     },
   };
 }

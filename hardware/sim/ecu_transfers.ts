@@ -3,8 +3,8 @@
 import { FileMode, type FileRequest, requestFileTransfer, requestUpload } from "../uds/codec/transfer.ts";
 import { Nrc } from "../uds/nrc.ts";
 import { Refusal, type ServiceConditions, type ServiceDefinition } from "../uds/server_service.ts";
-import { Session } from "../uds/services.ts";
 import type { FileStore, PartialFile } from "./file_store.ts";
+import type { ProgrammingRules } from "./programming.ts";
 
 /** A transfer that is open. */
 export interface OpenTransfer {
@@ -74,6 +74,7 @@ function fileWrite(store: FileStore, file: PartialFile): OpenTransfer {
 export interface TransferParts {
   readonly files: FileStore;
   readonly maxBlockLength: number;
+  readonly programming: ProgrammingRules;
   /** What programming needs: security or authentication. */
   readonly programmingAccess: ServiceConditions;
   /** Bytes of memory; undefined: not readable. */
@@ -87,7 +88,7 @@ export interface TransferParts {
 /** 0x35 */
 export function uploadService(ecu: TransferParts): ServiceDefinition {
   return {
-    sessions: [Session.programming],
+    sessions: ecu.programming.programming,
     ...ecu.programmingAccess,
     minLength: 5,
     handle: ({ bytes }) => {
@@ -105,7 +106,7 @@ export function uploadService(ecu: TransferParts): ServiceDefinition {
 /** 0x38 */
 export function fileService(ecu: TransferParts): ServiceDefinition {
   return {
-    sessions: [Session.programming],
+    sessions: ecu.programming.programming,
     ...ecu.programmingAccess,
     minLength: 5,
     handle: ({ bytes }) => {

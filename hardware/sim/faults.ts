@@ -1,4 +1,5 @@
 // Faults of a simulated ECU: which request, counted from the moment a fault is set, meets which.
+import { Sid } from "../uds/services.ts";
 import type { SimulatedFault } from "./options.ts";
 
 /** A fault that a request meets; `power_cut` belongs to the flash and never comes here. */
@@ -16,7 +17,8 @@ export class FaultInjector {
 
   /** Sets a fault. @throws {RangeError} when its numbers cannot be */
   add(fault: RequestFault): void {
-    const { service, occurrence } = fault;
+    const { occurrence } = fault;
+    const service = serviceOf(fault);
     if (!Number.isInteger(service) || service < 0 || service > 0xff) {
       throw new RangeError(`fault service: expected 0x00 … 0xFF, got ${service}`);
     }
@@ -39,7 +41,7 @@ export class FaultInjector {
   meet(service: number): RequestFault | undefined {
     let due: RequestFault | undefined;
     for (const entry of this.#pending) {
-      if (entry.fault.service === service && --entry.left === 0) due ??= entry.fault;
+      if (serviceOf(entry.fault) === service && --entry.left === 0) due ??= entry.fault;
     }
     this.#pending = this.#pending.filter(({ left }) => left > 0);
     if (due?.kind === "silence") this.#silent = true;
@@ -56,4 +58,8 @@ export class FaultInjector {
     this.#pending = [];
     this.#silent = false;
   }
+}
+
+function serviceOf(fault: RequestFault): number {
+  return fault.kind === "wrong_block_counter" ? Sid.transferData : fault.service;
 }

@@ -1,6 +1,7 @@
 // What a simulated bench is made of, as configuration gives it.
 import type { NetworkTap } from "../trace/tap.ts";
 import type { Acknowledgement } from "../can/slcan_device.ts";
+import type { FlashPlan } from "../flash/plan.ts";
 import type { IsoTpAddress, IsoTpFunctionalAddress } from "../isotp/address.ts";
 import type { IsoTpOptions } from "../isotp/settings.ts";
 import type { AuthenticationIdentity } from "../uds/authentication.ts";
@@ -88,7 +89,7 @@ export interface SimulatedAuthenticationOptions {
   knownClients?: readonly Uint8Array[];
   /** The ECU's own, for the bidirectional tasks. @default none */
   identity?: AuthenticationIdentity;
-  /** Whether programming needs 0x29 instead of 0x27. @default false */
+  /** Whether programming needs 0x29. @default false */
   forProgramming?: boolean;
 }
 
@@ -110,6 +111,8 @@ export type SimulatedFault =
   | { kind: "lost_answer"; service: number; occurrence: number }
   /** The n-th request of a service is answered that many ms late. */
   | { kind: "late_answer"; service: number; occurrence: number; delay: number }
+  /** The n-th block (0x36) is taken and acknowledged with the counter of the block after it. */
+  | { kind: "wrong_block_counter"; occurrence: number }
   /** At the n-th request of a service the gateway closes the tester's connection. */
   | { kind: "close_connection"; service: number; occurrence: number }
   /** Power fails in the n-th flash operation (an erased sector, a programmed run, a boot record written). */
@@ -146,10 +149,11 @@ export interface SimulatedEcuOptions {
   /** maxNumberOfBlockLength of RequestDownload, service byte and counter included. @default 4095 */
   maxBlockLength?: number;
   /**
-   * Identifier that tells where a download that was cut off goes on: address of the next byte and count of the bytes that
-   * are missing, four bytes each. @default none: such a download is forgotten with its session
+   * How it wants to be flashed, as whoever flashes it is told: sessions, routines, identifiers, checks, compression, resuming.
+   * Widths of addresses and sizes are free unless they stand here. An ECU that is not told the version of new software finds
+   * it in the image's first bytes: `TYPE HARDWARE VERSION` and 00, in ASCII. @default the usual way
    */
-  resumeDid?: number;
+  flash?: FlashPlan;
   /** Whether 0x23 needs the security level. @default false */
   readMemorySecured?: boolean;
   /** Time from power-on or reset to the first answer, ms. @default 400 */

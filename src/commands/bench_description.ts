@@ -125,7 +125,7 @@ function simulatedEcu(ecu: BenchEcu, type: BenchEcuType): SimulatedEcuOptions {
     })),
     securityAccess: { level: type.security.level, seedKey: seedKeyOf(type) },
     maxBlockLength: type.max_block_length,
-    resumeDid: type.flash?.resume?.did,
+    flash: flashPlanOf(type),
     bootTime: type.boot_ms,
     dtcs: ecu.dtcs,
   };

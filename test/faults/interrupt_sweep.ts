@@ -93,7 +93,9 @@ export async function interruptSweep(
   const flashPlan: FlashPlan = resumes ? { ...quickPlan, resume: { did: resumeDid } } : quickPlan;
   const ends = new Map<string, number>();
   for (let cutAfter = 0;; cutAfter++) {
-    await using paths = await start(ecuOptions({ banks, ...resumes ? { resumeDid } : {} }));
+    await using paths = await start(
+      ecuOptions({ banks, ...resumes ? { flash: { resume: { did: resumeDid } } } : {} }),
+    );
     const where = `cut after ${cutAfter} ${paths.unit}`;
     const { ecu } = paths;
     const { done, crossed } = await flashOver(paths, cutAfter, {

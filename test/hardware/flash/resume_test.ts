@@ -59,7 +59,7 @@ async function flashCut(
   cut: ConstructorParameters<typeof CutTransport>[1],
   resumable: boolean,
 ): Promise<Run> {
-  const ecu = await bootedEcu(resumable ? { resumeDid } : {});
+  const ecu = await bootedEcu(resumable ? { flash: { resume: { did: resumeDid } } } : {});
   const first = new CutTransport(ecu, cut);
   const second = new LoopbackTransport(ecu);
   const log: string[] = [];

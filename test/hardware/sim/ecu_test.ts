@@ -4,7 +4,8 @@ import type { SimulatedEcu } from "../../../hardware/sim/ecu.ts";
 import { UdsTimeoutError } from "../../../hardware/uds/transport.ts";
 import { bytes, text } from "../uds/loopback.ts";
 import { settle, TestClock } from "../uds/test_clock.ts";
-import { bootedEcu, clientOf, ecuOptions, vin } from "./fixtures.ts";
+import { bootedEcu, clientOf, ecuOptions, fingerprint, holds, plan, smallImage, vin } from "./fixtures.ts";
+import { flashEcu } from "../../../hardware/flash/sequence.ts";
 import { SimulatedEcu as Ecu } from "../../../hardware/sim/ecu.ts";
 
 /** Sends a request and gives what came back once the ECU had its turn. */
@@ -353,6 +354,40 @@ Deno.test("a late answer comes late, a lost one never", async () => {
   assert.equal(await ask(ecu, "10 03"), "");
   assert.equal(ecu.session, 3);
   ecu.close();
+});
+
+Deno.test("a block is refused by its number, or acknowledged with the wrong counter and again with the right one", async () => {
+  const ecu = await bootedEcu();
+  await unlock(ecu);
+  await ask(ecu, erase);
+  await ask(ecu, download);
+  ecu.inject({ kind: "negative_response", service: 0x36, occurrence: 2, nrc: 0x73 });
+  ecu.inject({ kind: "wrong_block_counter", occurrence: 3 });
+  assert.equal(await ask(ecu, "36 01 AA"), "76 01");
+  assert.equal(await ask(ecu, "36 02 BB"), "7F 36 73");
+  assert.equal(await ask(ecu, "36 02 BB"), "76 03");
+  assert.equal(await ask(ecu, "36 02 BB"), "76 02");
+  assert.equal(await ask(ecu, "36 03 CC DD"), "76 03");
+  assert.equal(await ask(ecu, "37"), "77");
+});
+
+Deno.test("a flash survives one block that is acknowledged with the wrong counter, and not one that always is", async () => {
+  for (const times of [1, 2]) {
+    const ecu = await bootedEcu();
+    const image = smallImage();
+    for (let n = 0; n < times; n++) ecu.inject({ kind: "wrong_block_counter", occurrence: 4 + n });
+    using client = clientOf(ecu, { testerPresentInterval: 0 });
+    const flashed = flashEcu(client, image, { plan, version: "2.0.0", fingerprint });
+    if (times === 1) {
+      await flashed;
+      assert.ok(await holds(ecu, image));
+    } else {
+      await assert.rejects(flashed, /transfer_data/);
+      await ecu.ready();
+      assert.equal(ecu.version, "1.0.0");
+    }
+    ecu.close();
+  }
 });
 
 Deno.test("faults that cannot be are refused", async () => {
