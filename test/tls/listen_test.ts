@@ -249,6 +249,25 @@ Deno.test("close() frees the port and leaves connections up", async () => {
   });
 });
 
+Deno.test("close() ends handshakes that are under way", async () => {
+  await withBench({}, async ({ listener, refusals }) => {
+    const silent = connectTcp(listener.port, "127.0.0.1");
+    silent.resume();
+    await once(silent, "connect");
+    // The listener has taken the connection once a second one, which was made after it, has its refusal.
+    const other = connectTcp(listener.port, "127.0.0.1");
+    other.resume();
+    other.end("no hello");
+    await refusals.next();
+    const gone = closed(silent);
+    await listener.close();
+    await gone;
+    const refusal = await refusals.next();
+    assert.ok(refusal instanceof ConnectionFailed);
+    assert.match(refusal.message, /the listener was closed/);
+  });
+});
+
 Deno.test("listen() says that the port is taken", async () => {
   await withBench({}, async ({ listener: { port } }) => {
     await assert.rejects(
