@@ -12,6 +12,7 @@ import { firmwareCommand } from "./commands/firmware.ts";
 import { flashCommand } from "./commands/flash.ts";
 import { linkCommand } from "./commands/link.ts";
 import { CommandFailed, examples, printError, UsageError } from "./commands/output.ts";
+import { mqttCommand } from "./commands/mqtt.ts";
 import { pkiCommand } from "./commands/pki.ts";
 import { serveCommand } from "./commands/serve.ts";
 import { updateCommand } from "./commands/update.ts";
@@ -30,6 +31,7 @@ function program(): Command {
   const commands = [
     serveCommand(),
     pkiCommand(),
+    mqttCommand(),
     firmwareCommand(),
     updateCommand(),
     vciCommand(),

@@ -3,11 +3,13 @@
 import { Command, InvalidArgumentError, Option } from "commander";
 import {
   initAuthority,
+  issueBroker,
   issueGateway,
   issueOperator,
   type IssueOptions,
   type IssueResult,
   issueServer,
+  issueServerClient,
   issueVehicle,
 } from "../pqc/authority.ts";
 import type { Config } from "../config/schema.ts";
@@ -27,6 +29,8 @@ export function pkiCommand(): Command {
     "zonebench pki issue operator alice",
     "zonebench pki issue operator alice --profile 12",
     "zonebench pki issue gateway ZG_BODY",
+    "zonebench pki issue broker broker.example --profile 0",
+    "zonebench pki issue server-client --profile 0",
     "zonebench pki show",
   ]);
 }
@@ -52,33 +56,41 @@ function init(): Command {
     });
 }
 
+interface IssueCommandOptions extends CommonOptions {
+  force?: boolean;
+  profile?: Profile;
+}
+
 function issue(): Command {
   const command = new Command("issue").description("issues a certificate");
   const leaf = (
     kind: string,
-    argument: string,
+    argument: string | undefined,
     what: string,
     run: (name: string, options: IssueOptions, common: CommonOptions) => Promise<IssueResult>,
-  ) =>
-    makeCommand(kind, what)
-      .argument(argument)
+  ) => {
+    const act = async (name: string, options: IssueCommandOptions) => {
+      const { certificateAlgorithm } = options.profile ?? clientProfile(await configOf(options));
+      tell(
+        await run(name, {
+          directory: foldersOf(options.data).pki,
+          algorithm: certificateAlgorithm,
+          force: options.force ?? false,
+        }, options),
+      );
+    };
+    const made = makeCommand(kind, what)
       .option("--force", "issue anew even when the present one is good")
       .addOption(
         new Option(
           "--profile <id>",
           "PQC profile that it is for: its certificate algorithm (default: vmg.tls.profile, else the server's first)",
         ).argParser(profileId),
-      )
-      .action(async (name: string, options: CommonOptions & { force?: boolean; profile?: Profile }) => {
-        const { certificateAlgorithm } = options.profile ?? clientProfile(await configOf(options));
-        tell(
-          await run(name, {
-            directory: foldersOf(options.data).pki,
-            algorithm: certificateAlgorithm,
-            force: options.force ?? false,
-          }, options),
-        );
-      });
+      );
+    return argument === undefined
+      ? made.action((options: IssueCommandOptions) => act("", options))
+      : made.argument(argument).action(act);
+  };
   command.addCommand(
     leaf(
       "vehicle",
@@ -105,6 +117,22 @@ function issue(): Command {
           ...issueOptions,
           names: namesOfGateway(await configOf(options), zonalGatewayId),
         }),
+    ),
+  );
+  command.addCommand(
+    leaf(
+      "broker",
+      "<HOST>",
+      "for an external MQTT broker that is reached by that name or address",
+      issueBroker,
+    ),
+  );
+  command.addCommand(
+    leaf(
+      "server-client",
+      undefined,
+      "for the server as a client of an external MQTT broker",
+      (_name, issueOptions) => issueServerClient(issueOptions),
     ),
   );
   return command;

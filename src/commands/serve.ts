@@ -7,9 +7,15 @@ import type { BusTrace } from "../../hardware/trace/trace.ts";
 import { CodecPool } from "../codec/pool.ts";
 import type { Config } from "../config/schema.ts";
 import { describeError, type Logger } from "../log.ts";
-import { initAuthority, issueOperator, issueServer, issueVehicle } from "../pqc/authority.ts";
+import {
+  initAuthority,
+  issueOperator,
+  issueServer,
+  issueServerClient,
+  issueVehicle,
+} from "../pqc/authority.ts";
 import { CredentialsMissing } from "../pqc/errors.ts";
-import type { Profile } from "../pqc/profiles.ts";
+import { type Profile, profileById } from "../pqc/profiles.ts";
 import { importSigningKey, importVerifyKey } from "../pqc/signature.ts";
 import { type RunningServer, startServer } from "../server/mod.ts";
 import { type HttpsTarget, type RunningVmg, startVmg } from "../vmg/mod.ts";
@@ -27,7 +33,8 @@ import {
 import { serveGatewayTls } from "./gateway_tls.ts";
 import { CommandFailed, examples, UsageError } from "./output.ts";
 import { openTrace, type TraceOptions, withTrace } from "./trace.ts";
-import { clientCredentials, clientProfile, serverOffers, serverProfiles } from "./tls.ts";
+import { externalBroker } from "./external_broker.ts";
+import { clientCredentials, clientProfile, serverOffers, serverProfiles, vehicleMqttProfile } from "./tls.ts";
 import { simulatedSignals } from "./simulated_signals.ts";
 
 const parts = ["server", "vmg", "bench"] as const;
@@ -153,6 +160,11 @@ async function preparePki(config: Config, folders: DataFolders, log: Logger): Pr
   }
   issued.push(await issueOperator("bench", { directory, algorithm }));
   for (const { vin } of config.bench.vehicles) issued.push(await issueVehicle(vin, { directory, algorithm }));
+  const { mode, external } = config.mqtt;
+  if (mode === "external" && external.certificate === "server-client") {
+    const { certificateAlgorithm } = profileById(external.profile);
+    issued.push(await issueServerClient({ directory, algorithm: certificateAlgorithm }));
+  }
   for (const it of issued) if (it.issued) log.info(`Certificate issued: ${it.certificateFile}`);
 }
 
@@ -162,6 +174,8 @@ async function serverOptions(config: Config, folders: DataFolders, log: Logger) 
   const { server, retention } = config;
   return {
     dataDirectory: folders.server,
+    filesDirectory: server.files === "" ? undefined : server.files,
+    externalBroker: config.mqtt.mode === "external" ? await externalBroker(config, folders.pki) : undefined,
     database: {
       url: config.database.url === "" ? undefined : config.database.url,
       maxConnections: config.database.max_connections,
@@ -245,12 +259,13 @@ async function startVehicle(
     directory: join(folders.vmg, vin),
     credentials: { certificateChain, privateKey },
     profile,
+    mqttProfile: vehicleMqttProfile(config),
     tlsEngine: config.tls.engine,
     trust,
     packageKeys: [key],
     pool,
     https: targetOf(vmg.https_url, 443, server?.https ?? config.server.https),
-    mqtt: targetOf(vmg.mqtt_url, 8883, server?.mqtt ?? config.server.mqtt),
+    mqtt: targetOf(mqttUrl(config), 8883, server?.mqtt ?? config.server.mqtt),
     log,
     telemetry: config.bench.simulated ? simulatedSignals() : undefined,
     autoUpdate: vmg.auto_update,
@@ -286,6 +301,11 @@ async function vehicleCredentials(directory: string, vin: string, profile: Profi
       { cause },
     );
   }
+}
+
+/** Where vehicles find the broker; empty: where the server is. */
+function mqttUrl({ vmg, mqtt }: Config): string {
+  return vmg.mqtt_url === "" && mqtt.mode === "external" ? mqtt.external.url : vmg.mqtt_url;
 }
 
 /** Where a listener is: at the URL, or on this machine where none is given. */

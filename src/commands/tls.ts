@@ -13,6 +13,25 @@ export function clientProfile({ vmg, server }: Config): Profile {
   return profileById(vmg.tls.profile ?? server.tls.profiles[0]);
 }
 
+/**
+ * The profile of vehicles' MQTT links.
+ *
+ * @throws {CommandFailed} when its certificates are of another algorithm than those of {@link clientProfile}: a vehicle has one.
+ */
+export function vehicleMqttProfile(config: Config): Profile {
+  const { vmg, mqtt } = config;
+  const own = clientProfile(config);
+  const id = vmg.tls.mqtt_profile ?? (mqtt.mode === "external" ? mqtt.external.profile : own.id);
+  const profile = profileById(id);
+  if (profile.certificateAlgorithm !== own.certificateAlgorithm) {
+    throw new CommandFailed(
+      `vehicles have one certificate: profile ${own.id} wants ${own.certificateAlgorithm}, profile ${id} for MQTT ` +
+        `${profile.certificateAlgorithm}; set vmg.tls.profile and vmg.tls.mqtt_profile to profiles of one algorithm`,
+    );
+  }
+  return profile;
+}
+
 /** The profiles that the server accepts, the preferred one first. */
 export function serverProfiles({ server }: Config): Profile[] {
   return server.tls.profiles.map((id) => profileById(id));

@@ -5,6 +5,7 @@ import * as id from "../contract/identifiers.ts";
 import { logLevels } from "../log.ts";
 import { adapter, checkCan, ecuCan } from "./can.ts";
 import { ecuType } from "./ecu_type.ts";
+import { dtcs, ecuFaults } from "./simulated_ecu.ts";
 
 const port = z.int().min(0).max(65_535);
 const seconds = z.number().positive().max(31_536_000);
@@ -68,6 +69,7 @@ export const server = z.strictObject({
     resumption: z.boolean(),
   }),
   stop_timeout: seconds,
+  files: z.string(),
 });
 
 /** A number that YAML gives as 0x0E01 or 3585. */
@@ -83,10 +85,10 @@ const ecu = z.strictObject({
   part_number: id.label,
   /** Reached over CAN, not over DoIP. */
   can: ecuCan.optional(),
-  /** Diagnostic trouble codes that are stored when the bench starts: `P0562`-like codes as three bytes with their status. */
-  dtcs: z.array(z.strictObject({ code: z.int().min(0).max(0xff_ffff), status: z.int().min(0).max(0xff) }))
-    .max(255)
-    .optional(),
+  /** Simulated: what its fault memory holds. */
+  dtcs: dtcs.optional(),
+  /** Simulated: what goes wrong. */
+  faults: ecuFaults.optional(),
 });
 
 const gateway = z.strictObject({
@@ -193,6 +195,17 @@ export const bench = z.strictObject({
       (path, input, message) => context.issues.push({ code: "custom", input, path, message }),
     );
     for (const { ecu, path } of ecus) {
+      const realAdapter = it.adapters.some(({ adapter_id, port }) =>
+        adapter_id === ecu.can?.adapter && port !== undefined
+      );
+      if (ecu.faults !== undefined && (!context.value.simulated || realAdapter)) {
+        context.issues.push({
+          code: "custom",
+          input: ecu.faults,
+          path: [...path, "faults"],
+          message: "is for simulated ECUs alone",
+        });
+      }
       if (Object.hasOwn(ecu_types, ecu.ecu_type)) continue;
       context.issues.push({
         code: "custom",
@@ -204,6 +217,42 @@ export const bench = z.strictObject({
   });
 });
 
+const mqtt = z.strictObject({
+  mode: z.enum(["embedded", "external"]),
+  external: z.strictObject({
+    url: optionalUrl(["mqtts:"]),
+    server_name: z.string().max(253),
+    profile: profileId,
+    certificate: z.string().regex(
+      /^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$/,
+      "must be the name of files in the pki folder, without .crt",
+    ),
+    trust: z.string(),
+    username: z.string().max(65_535),
+    password_file: z.string(),
+    client_id: z.string().regex(
+      /^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$/,
+      "must be 1 to 40 letters, digits, '_', '-'",
+    ),
+    share_group: z.string().regex(
+      /^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$/,
+      "must be 1 to 64 letters, digits, '_', '-', '.'",
+    ),
+    names: z.array(z.enum(["vmg_id", "vin"])).min(1).max(2),
+    keepalive: seconds.max(65_535),
+    connect_timeout: seconds,
+    reconnect_min: seconds,
+    reconnect_max: seconds,
+    in_flight: count.max(65_535),
+  }).refine((it) => it.reconnect_max >= it.reconnect_min, {
+    message: "must be at least reconnect_min",
+    path: ["reconnect_max"],
+  }),
+}).refine(({ mode, external }) => mode === "embedded" || external.url !== "", {
+  message: "must say where the broker is when mqtt.mode is external",
+  path: ["external", "url"],
+});
+
 export const config = z.strictObject({
   log: z.strictObject({ level: z.enum(logLevels) }),
   server,
@@ -211,7 +260,7 @@ export const config = z.strictObject({
     url: optionalUrl(["postgres:", "postgresql:"]),
     max_connections: count.max(1000),
   }),
-  mqtt: z.strictObject({ mode: z.enum(["embedded"], 'must be "embedded"') }),
+  mqtt,
   packages: z.strictObject({ compression_level: z.int().min(1).max(19) }),
   updates: z.strictObject({ timeout: seconds, command_timeout: seconds }),
   diagnostics: z.strictObject({ timeout: seconds }),
@@ -232,7 +281,7 @@ export const config = z.strictObject({
   }),
   tls: z.strictObject({ engine: z.enum(["wasm", "native"]) }),
   vmg: z.strictObject({
-    tls: z.strictObject({ profile: profileId.nullable() }),
+    tls: z.strictObject({ profile: profileId.nullable(), mqtt_profile: profileId.nullable() }),
     https_url: optionalUrl(["https:"]),
     mqtt_url: optionalUrl(["mqtts:"]),
     heartbeat_interval: seconds,

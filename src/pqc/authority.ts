@@ -288,6 +288,41 @@ export async function issueGateway(
   });
 }
 
+/**
+ * Issues `server-client.crt` and `.key`, what the server shows to an external MQTT broker: organisational unit `server`,
+ * common name `server-client`. The server's own certificate is for listeners and does not do as a client's.
+ *
+ * @throws {AuthorityMissing} when the authority or its key is not in the directory.
+ */
+export async function issueServerClient(options: IssueOptions): Promise<IssueResult> {
+  const name = "server-client";
+  return await issue(options, name, {
+    subject: [{ O: ["Zonebench"] }, { OU: ["server"] }, { CN: [name] }],
+    names: [],
+    purpose: "client",
+  });
+}
+
+/**
+ * Issues `broker-{NAME}.crt` and `.key` for an external MQTT broker that is reached by that host name or address.
+ *
+ * @throws {InvalidName} when the name is neither a host name nor an address, or does not do for a file.
+ * @throws {AuthorityMissing} when the authority or its key is not in the directory.
+ */
+export async function issueBroker(hostname: string, options: IssueOptions): Promise<IssueResult> {
+  const checked = checkServerName(hostname);
+  if (!/^[a-z0-9.-]{1,200}$/.test(checked)) {
+    throw new InvalidName(
+      `broker: expected letters, digits, '.', '-', got ${JSON.stringify(hostname)}`,
+    );
+  }
+  return await issue(options, `broker-${checked}`, {
+    subject: [{ O: ["Zonebench"] }, { OU: ["broker"] }, { CN: ["broker"] }],
+    names: [checked],
+    purpose: "server",
+  });
+}
+
 /** Operator names stand in file names and in a common name of at most 64 characters (RFC 5280 appendix A.1). */
 const operatorName = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,39}$/;
 

@@ -29,21 +29,34 @@ export async function makePrivateDirectory(directory: string): Promise<void> {
  * @param mode {@link privateMode} or {@link publicMode}; the content never stands in a file that is open wider.
  */
 export async function writeWhole(path: string, text: string, mode: number): Promise<void> {
-  const temporary = `${path}.${crypto.randomUUID()}.tmp`;
+  await writeAllWhole([{ path, text }], mode);
+}
+
+/** As {@link writeWhole}, for files of one directory that belong together: none takes its place before all are written. */
+export async function writeAllWhole(
+  files: readonly { path: string; text: string }[],
+  mode: number,
+): Promise<void> {
+  const drafts = files.map(({ path, text }) => ({ path, text, draft: `${path}.${crypto.randomUUID()}.tmp` }));
   try {
-    using file = await Deno.open(temporary, { write: true, createNew: true, mode });
-    const bytes = new TextEncoder().encode(text);
-    let written = 0;
-    while (written < bytes.length) written += await file.write(bytes.subarray(written));
-    await file.sync();
-    await Deno.rename(temporary, path);
+    for (const { text, draft } of drafts) {
+      using file = await Deno.open(draft, { write: true, createNew: true, mode });
+      const bytes = new TextEncoder().encode(text);
+      let written = 0;
+      while (written < bytes.length) written += await file.write(bytes.subarray(written));
+      await file.sync();
+    }
+    for (const { path, draft } of drafts) await Deno.rename(draft, path);
   } catch (error) {
-    await Deno.remove(temporary).catch(() => {}); // The first error is the one that counts.
+    // The first error is the one that counts.
+    for (const { draft } of drafts) await Deno.remove(draft).catch(() => {});
     throw error;
   }
   if (Deno.build.os === "windows") return; // A directory cannot be opened there.
-  using directory = await Deno.open(dirname(path), { read: true });
-  await directory.sync();
+  for (const path of new Set(files.map((file) => dirname(file.path)))) {
+    using directory = await Deno.open(path, { read: true });
+    await directory.sync();
+  }
 }
 
 /** A file's text; undefined when there is no such file. */

@@ -86,6 +86,20 @@ export async function readCertificates(file: string): Promise<X509Certificate[]>
 }
 
 /**
+ * The common name in a certificate's file; undefined when there is no such file, or no common name in it.
+ *
+ * @throws {BadPkiFile} when it holds no certificate.
+ */
+export async function commonNameOf(file: string): Promise<string | undefined> {
+  try {
+    return (await readCertificate(file)).subjectName.getField("CN")[0];
+  } catch (error) {
+    if (error instanceof CredentialsMissing) return undefined;
+    throw error;
+  }
+}
+
+/**
  * What `{name}.crt` and `{name}.key` hold, with the authority to trust.
  *
  * @param name e.g. `server`, `vehicle-KMH…`, `operator-bench`.

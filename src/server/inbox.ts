@@ -11,6 +11,7 @@ import type { DiagnosticsService } from "./diagnostics/service.ts";
 import { JsonTextError, parseJson } from "./json_text.ts";
 import type { Metrics } from "./metrics.ts";
 import type { UpdateService } from "./ota/updates.ts";
+import type { Outbox } from "./outbox.ts";
 import type { Registry, Transport } from "./registry.ts";
 import { InvalidArgumentError, NotFoundError, QueryError } from "./store/errors.ts";
 import type { Repositories, Store } from "./store/mod.ts";
@@ -38,6 +39,7 @@ export interface InboxOptions {
   registry: Registry;
   updates: UpdateService;
   diagnostics: DiagnosticsService;
+  outbox: Outbox;
   batcher: TelemetryBatcher;
   metrics: Metrics;
   log: Logger;
@@ -178,6 +180,7 @@ export class Inbox {
         excerpt(value),
       );
     }
+    await this.#options.outbox.shown(message.vin, { updateId: value.update_id });
     await updates.afterReport(done);
     return { result: "stored" };
   }
@@ -196,6 +199,7 @@ export class Inbox {
         : `request ${value.request_id} was for another ECU or service than ${value.ecu_id} ${value.service_id}`;
       return await this.#refuse(message, reason, excerpt(value));
     }
+    await this.#options.outbox.shown(message.vin, { requestId: value.request_id });
     await diagnostics.afterAnswer(value.request_id, done);
     return { result: "stored" };
   }

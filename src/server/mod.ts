@@ -26,6 +26,7 @@ import { Inbox } from "./inbox.ts";
 import { Maintenance } from "./maintenance/maintenance.ts";
 import { createMetrics } from "./metrics.ts";
 import { startBroker } from "./mqtt/broker.ts";
+import { startExternalBroker } from "./mqtt/external/client.ts";
 import type { ServerOptions } from "./options.ts";
 import { Catalogue } from "./ota/catalogue.ts";
 import { PackageService } from "./ota/packages.ts";
@@ -48,6 +49,7 @@ export interface Bound {
 
 export interface RunningServer {
   readonly https: Bound;
+  /** With an external broker: where that is. */
   readonly mqtt: Bound;
   readonly local: Bound;
   /** Stops accepting, lets work under way end within the limit, and closes the store. Calling it again waits too. */
@@ -102,7 +104,7 @@ async function start(options: ServerOptions, undo: Undo): Promise<RunningServer>
   undo.push({ what: "the store", run: () => store.close() });
   log.info(`Database ready (${store.kind === "pglite" ? "embedded" : "PostgreSQL"})`);
 
-  const files = await openDataFiles(dataDirectory);
+  const files = await openDataFiles(options.filesDirectory ?? dataDirectory);
   const metrics = createMetrics();
   const events = new Events();
   const state = new ServerState(log, (shown) => metrics.showState(shown));
@@ -166,31 +168,26 @@ async function start(options: ServerOptions, undo: Undo): Promise<RunningServer>
     },
   });
   undo.push({ what: "telemetry", run: () => batcher.close() });
-  const inboxOptions = { store, registry, updates, diagnostics, batcher, metrics };
+  const inboxOptions = { store, registry, updates, diagnostics, outbox, batcher, metrics };
   const httpsInbox = new Inbox({ ...inboxOptions, log: httpsLog });
   const mqttInbox = new Inbox({ ...inboxOptions, log: mqttLog });
 
   signal?.throwIfAborted();
-  log.info("Starting MQTT Server...");
-  const mqtt = await opened("MQTT", () =>
-    startBroker({
-      ...options.mqtt,
-      offers,
-      tlsEngine,
-      trust,
-      handshakeTimeout,
-      resumption,
-      store,
-      registry,
-      inbox: mqttInbox,
-      outbox,
-      updates,
-      state,
-      metrics,
-      log: mqttLog,
-    }));
+  const { externalBroker } = options;
+  const mqttServices = { store, registry, inbox: mqttInbox, outbox, state, metrics, log: mqttLog };
+  const mqtt = externalBroker
+    ? await startExternalBroker({ ...externalBroker, tlsEngine, ...mqttServices })
+    : await opened("MQTT", () => {
+      log.info("Starting MQTT Server...");
+      const tls = { offers, tlsEngine, trust, handshakeTimeout, resumption };
+      return startBroker({ ...options.mqtt, ...tls, ...mqttServices, updates });
+    });
   undo.push({ what: "MQTT", run: (limit) => mqtt.stop(limit) });
-  log.info(`MQTT server started on ${mqtt.hostname}:${mqtt.port}`);
+  log.info(
+    externalBroker
+      ? `MQTT client of the broker ${mqtt.hostname}:${mqtt.port} started`
+      : `MQTT server started on ${mqtt.hostname}:${mqtt.port}`,
+  );
 
   signal?.throwIfAborted();
   log.info("Starting HTTPS Server...");

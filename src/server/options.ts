@@ -1,8 +1,9 @@
 // What the server is started with. Times are in milliseconds, sizes in bytes.
 
 import type { Logger } from "../log.ts";
+import type { Profile } from "../pqc/profiles.ts";
 import type { SigningKey } from "../pqc/signature.ts";
-import type { Offer, TlsEngine } from "../tls/types.ts";
+import type { Credentials, Offer, TlsEngine } from "../tls/types.ts";
 import type { AnomalyRule } from "./telemetry/rules.ts";
 
 export interface HttpsOptions {
@@ -43,6 +44,41 @@ export interface MqttOptions {
   maxQueuedBytes?: number;
   /** How long a message waits in a session at most. @default 604800000 */
   maxQueuedAge?: number;
+}
+
+/** A broker that is there already, MQTT 5.0 with shared subscriptions. The server is its client. */
+export interface ExternalBrokerOptions {
+  hostname: string;
+  port: number;
+  /** Name that the broker's certificate must carry. @default hostname */
+  serverName?: string;
+  /** What the server shows as a client. */
+  credentials: Credentials;
+  /** The one profile that is offered to the broker. @default the default profile, 2 */
+  profile?: Profile;
+  /** Certificates, PEM, that the broker's chain must end in. */
+  trust: string;
+  /** For brokers that want them besides the certificate. */
+  username?: string;
+  password?: string;
+  /** Beginning of the servers' client ids: a number follows. @default "zonebench-server" */
+  clientId?: string;
+  /** All servers on one database have the same. @default "zonebench" */
+  shareGroup?: string;
+  /** Under which of a vehicle's names it is sent to. @default ["vmg_id"] */
+  names?: readonly ("vmg_id" | "vin")[];
+  /** Seconds. @default 30 */
+  keepalive?: number;
+  /** Longest TCP connect with handshake, and longest wait for an answer. @default 10000 */
+  connectTimeout?: number;
+  /** First upper bound of the wait before another try; it doubles. @default 1000 */
+  reconnectDelay?: number;
+  /** Largest upper bound. @default 60000 */
+  maxReconnectDelay?: number;
+  /** Messages from the broker that are not stored yet, at most. @default 1000 */
+  inFlight?: number;
+  /** Largest payload. @default 262144 */
+  maxPayload?: number;
 }
 
 export interface LocalOptions {
@@ -101,8 +137,13 @@ export interface RetentionOptions {
 }
 
 export interface ServerOptions {
-  /** Directory for everything that the server writes: `db`, `images`, `packages`, `tmp`. */
+  /** Directory for everything that the server writes: `db`, and what `filesDirectory` does not take. */
   dataDirectory: string;
+  /**
+   * Directory for `images`, `packages` and what is being written of them (`tmp`). Servers on one database share it.
+   * @default dataDirectory
+   */
+  filesDirectory?: string;
   /** PostgreSQL at `url`, or the embedded database under the data directory where there is none. */
   database?: { url?: string; maxConnections?: number };
   /** Profiles that are accepted, the preferred one first, each with its own chain. At least one. */
@@ -119,6 +160,8 @@ export interface ServerOptions {
   signingKey: SigningKey;
   https?: HttpsOptions;
   mqtt?: MqttOptions;
+  /** Where there is one, no broker is started: `mqtt` counts for its limits alone. */
+  externalBroker?: ExternalBrokerOptions;
   local?: LocalOptions;
   /** @default 3 */
   compressionLevel?: number;

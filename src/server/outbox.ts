@@ -3,7 +3,7 @@
 import { type Channel, type Control, topicOf } from "../contract/mqtt.ts";
 import type { Logger } from "../log.ts";
 import type { Metrics } from "./metrics.ts";
-import type { Command, Repositories, Store, Vehicle } from "./store/mod.ts";
+import type { Command, Effect, Repositories, Store, Vehicle } from "./store/mod.ts";
 
 export interface OutgoingMessage {
   vehicle: Pick<Vehicle, "vin" | "vmgId">;
@@ -102,6 +102,14 @@ export class Outbox {
       this.#log.debug(`Message ${messageId} taken by ${vin}`);
     }
     return outcome;
+  }
+
+  /** What a vehicle did shows that it has taken a command: as good as its acknowledgement, which may have been lost. */
+  async shown(vin: string, effect: Effect): Promise<void> {
+    for (const messageId of await this.#store.commands.shown(vin, effect)) {
+      this.#metrics.commands.inc({ command: "any", result: "acknowledged" });
+      this.#log.debug(`Message ${messageId} taken by ${vin}, as what it did shows`);
+    }
   }
 
   /** Takes back what an update that has ended still had to say. */

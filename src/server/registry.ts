@@ -84,6 +84,18 @@ export class Registry {
     await this.#store.vehicles.setLink(vin, { listener, protocol, group, cipherSuite, signatureScheme });
   }
 
+  /** The vehicle came over a broker that is not this product's: how, only that broker knows. */
+  async linkedElsewhere(vin: string): Promise<void> {
+    const unknown = "unknown";
+    await this.#store.vehicles.setLink(vin, {
+      listener: "mqtt",
+      protocol: "unknown (external broker)",
+      group: unknown,
+      cipherSuite: unknown,
+      signatureScheme: unknown,
+    });
+  }
+
   /** Marks offline whoever was silent too long. */
   async sweepSilent(silentFor: number): Promise<number> {
     const gone = await this.#store.vehicles.markSilentOffline(silentFor);

@@ -166,7 +166,7 @@ function assemble(options: VmgOptions, state: StateDatabase): RunningVmg {
     vmgId,
     target: options.mqtt,
     credentials,
-    profile,
+    profile: options.mqttProfile ?? profile,
     engine: tlsEngine,
     trust,
     outbox,

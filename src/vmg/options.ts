@@ -18,6 +18,8 @@ export interface VmgOptions {
   credentials: Credentials;
   /** The profile of its links. @default the default profile, 2 */
   profile?: Profile;
+  /** The profile of its MQTT link, where that is another one. @default as `profile` */
+  mqttProfile?: Profile;
   /** What carries TLS. @default "wasm" */
   tlsEngine?: TlsEngine;
   /** Certificates, PEM, that the server's chain must end in. */

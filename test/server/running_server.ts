@@ -50,15 +50,17 @@ export interface TestServer extends AsyncDisposable {
 export interface TestServerOptions extends Partial<ServerOptions> {
   /** With ECDSA certificates. Peers on an older OpenSSL need 0 among them. @default [2] */
   profiles?: readonly number[];
+  /** A folder with an authority that is there already. @default one of its own */
+  pki?: string;
 }
 
 /** Starts a server. @param hostname loopback address of the test file's own */
 export async function startTestServer(
   hostname: string,
-  { profiles = [defaultProfileId], ...overrides }: TestServerOptions = {},
+  { profiles = [defaultProfileId], pki: existing, ...overrides }: TestServerOptions = {},
 ): Promise<TestServer> {
   const directory = await Deno.makeTempDir({ prefix: "zonebench_server_" });
-  const pki = join(directory, "pki");
+  const pki = existing ?? join(directory, "pki");
   await initAuthority({ directory: pki });
   await issueServer({ directory: pki, names: [hostname] });
   await issueOperator("bench", { directory: pki });

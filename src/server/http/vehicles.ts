@@ -82,6 +82,7 @@ export function mountVehicles(mount: Mount, options: VehicleRouteOptions): void 
       })),
       report: body,
     });
+    await outbox.shown(vehicle.vin, { report: true });
     const outdated = await updates.outdated(vehicle.vin, body);
     log.info(`Found ${outdated.length} outdated ECU${outdated.length === 1 ? "" : "s"}`);
     return { status: "stored" as const, outdated_ecus: outdated, update_available: outdated.length > 0 };

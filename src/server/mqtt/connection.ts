@@ -4,6 +4,7 @@ import type { Duplex } from "node:stream";
 import type { Client, ConnectPacket } from "aedes";
 import type { TlsConnection } from "../../tls/types.ts";
 import type { Identity } from "../identity.ts";
+import { InOrder, type Work } from "./in_order.ts";
 import type { VehicleNames } from "./topics.ts";
 
 /** Least time between two looks into the registry for one connection, in milliseconds. */
@@ -22,8 +23,7 @@ export class Connection {
   /** The delivery that runs, and whether another one was asked for meanwhile. */
   delivering: Promise<void> | undefined;
   deliverAgain = false;
-  #processed: Promise<void> = Promise.resolve();
-  #acknowledged: Promise<void> = Promise.resolve();
+  readonly #order = new InOrder();
   #refreshed = 0;
 
   constructor(readonly tls: TlsConnection, readonly stream: Duplex, readonly identity: Identity) {}
@@ -44,25 +44,13 @@ export class Connection {
     return true;
   }
 
-  /**
-   * Does a message's work after that of the messages before it, and settles after they have: acknowledgements keep the order
-   * of what they acknowledge (section 4.6). Work that only has to be waited for is given back as a function; the next
-   * message's work begins without waiting for it.
-   */
-  inOrder(work: () => Promise<(() => Promise<void>) | void>): Promise<void> {
-    const before = this.#acknowledged;
-    const begun = this.#processed.then(work);
-    this.#processed = begun.then(() => {}, () => {});
-    const done = begun.then((rest) => rest?.());
-    // A failure is reported at its own turn; until then it must not count as unhandled.
-    done.catch(() => {});
-    const acknowledged = before.then(() => done);
-    this.#acknowledged = acknowledged.catch(() => {});
-    return acknowledged;
+  /** See {@link InOrder.do}: a vehicle's messages are one sequence. */
+  inOrder(work: Work): Promise<void> {
+    return this.#order.do("", work);
   }
 
   /** Resolves when everything that came so far is done with. */
   settled(): Promise<void> {
-    return this.#acknowledged;
+    return this.#order.settled();
   }
 }

@@ -50,6 +50,9 @@ const storedManifest = z.object({ manifest: packageManifest, signature: z.string
 
 /** Between two looks at a package that another server builds. */
 const pollInterval = 250;
+/** Between two signs of life of a builder, and how long it may be silent before it is given up, in milliseconds. */
+const buildSign = 2_000;
+const buildSilence = 15_000;
 
 export class PackageService {
   readonly #options: PackagesOptions;
@@ -74,8 +77,8 @@ export class PackageService {
   async provide(vin: string, outdated: readonly Outdated[], zoned: boolean): Promise<ReadyPackage> {
     const zones = zonesOf(outdated, zoned);
     const contentKey = contentKeyOf(zones, this.#options.signingKey.publicKey.keyId);
-    // A package whose file has gone is given up and claimed once more.
-    for (let round = 0; round < 2; round++) {
+    // A package whose file has gone, or whose builder, is given up and claimed once more.
+    for (let round = 0; round < 3; round++) {
       const { package: row, created } = await this.#store.packages.claim({
         packageId: this.#store.newId(),
         vin,
@@ -133,6 +136,9 @@ export class PackageService {
       if (Date.now() > limit) throw new PackageBuildFailed(`package ${row.packageId} is not built in time`);
       this.#options.signal?.throwIfAborted();
       await new Promise((resolve) => setTimeout(resolve, pollInterval));
+      if (await this.#store.packages.failSilentBuild(row.packageId, buildSilence)) {
+        this.#log.warn(`The server that built package ${row.packageId} is gone; it is built again`);
+      }
       current = await this.#store.packages.find(row.packageId);
     }
     if (!current) return undefined;
@@ -160,6 +166,11 @@ export class PackageService {
     const { pool, signingKey, catalogue, signal } = this.#options;
     const temporary = temporaryPath(this.#files);
     const began = performance.now();
+    const sign = setInterval(() => {
+      this.#store.packages.building(packageId).catch((error: unknown) =>
+        this.#log.debug(`Package ${packageId}: no sign of life: ${describeError(error)}`)
+      );
+    }, buildSign);
     try {
       const parts: PackageZonePart[] = [];
       for (const { zonal_gateway_id, ecus } of zones) {
@@ -206,6 +217,7 @@ export class PackageService {
       await this.#store.packages.fail(packageId, describeError(error).slice(0, 2000));
       throw error;
     } finally {
+      clearInterval(sign);
       await removeFile(temporary);
     }
   }

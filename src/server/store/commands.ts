@@ -1,6 +1,6 @@
 // Messages to vehicles: each stands here before it is sent, and stays until the vehicle has taken it, whichever way it went.
 import type { Context } from "./context.ts";
-import { json } from "./database.ts";
+import { atomically, json } from "./database.ts";
 import { ConflictError, InvalidArgumentError, NotFoundError } from "./errors.ts";
 import { isUuid, MAX_PAGE, pageBounds, requireCount } from "./page.ts";
 
@@ -37,6 +37,18 @@ export interface Command {
 const COLUMNS =
   `message_id, vin, topic, command, payload, update_id, created, expires, delivered_at, delivered_via, acked_at,
   withdrawn_at`;
+
+/** What shows that a vehicle has taken a command: a report on an update, an answer, a new report of its versions. */
+export type Effect = { updateId: string } | { requestId: string } | { report: true };
+
+/**
+ * What is to be sent at $1, of the table `c`. A configuration that a newer one has taken the place of is not sent any more:
+ * it would take that one's place at the broker.
+ */
+const SENDABLE = `c.acked_at is null and c.withdrawn_at is null and c.expires > $1
+  and (c.next_delivery is null or c.next_delivery <= $1)
+  and not (c.command = 'CONFIG' and exists (
+    select from commands n where n.vin = c.vin and n.command = 'CONFIG' and n.seq > c.seq))`;
 
 export class Commands {
   constructor(private readonly context: Context) {}
@@ -134,6 +146,92 @@ export class Commands {
       `update commands set withdrawn_at = $2
        where update_id = $1 and acked_at is null and withdrawn_at is null returning message_id`,
       [updateId, this.context.now()],
+    );
+    return rows.map((row) => row.messageId);
+  }
+
+  /** Vehicles for which something is to be sent now, or again; again only to those that are online. */
+  async dueVehicles(): Promise<string[]> {
+    const rows = await this.context.sql.query<{ vin: string }>(
+      `select distinct c.vin from commands c join vehicles v on v.vin = c.vin
+       where ${SENDABLE} and (c.deliveries = 0 or v.status = 'online') limit ${MAX_PAGE}`,
+      [this.context.now()],
+    );
+    return rows.map((row) => row.vin);
+  }
+
+  /**
+   * Takes what is to be sent to a vehicle now, oldest first, and keeps it from other servers for `hold` ms. Nothing is given
+   * while another one sends to that vehicle, so that the order is kept: that one goes on with what has been entered since.
+   */
+  async claim(vin: string, hold: number): Promise<Command[]> {
+    const now = this.context.now();
+    const until = new Date(now.getTime() + requireCount("hold", hold, 1));
+    return await atomically(this.context.sql, async (tx) => {
+      await tx.query("select 1 from vehicles where vin = $1 for no key update", [vin]);
+      const [busy] = await tx.query(
+        `select 1 from commands c where vin = $2 and acked_at is null and withdrawn_at is null and expires > $1
+           and deliveries = 0 and next_delivery > $1 limit 1`,
+        [now, vin],
+      );
+      if (busy) return [];
+      const claimed = await tx.query<Command & { seq: number }>(
+        `update commands set next_delivery = $3
+         where seq in (select seq from commands c where vin = $2 and ${SENDABLE} order by seq limit 100)
+         returning seq, ${COLUMNS}`,
+        [now, vin, until],
+      );
+      return claimed.sort((a, b) => a.seq - b.seq).map(({ seq: _, ...command }) => command);
+    });
+  }
+
+  /** What was claimed and not sent may be sent by anybody. */
+  async unclaim(messageIds: readonly string[]): Promise<void> {
+    await this.context.sql.query(
+      `update commands set next_delivery = null
+       where message_id in (select jsonb_array_elements_text($1::jsonb)::uuid) and deliveries = 0`,
+      [json(messageIds.filter(isUuid))],
+    );
+  }
+
+  /**
+   * The broker has a message. Until the vehicle shows that it has it too, it is sent again after `again` ms, then after twice
+   * that, up to an hour.
+   */
+  async handedOver(messageId: string, again: number): Promise<void> {
+    const now = this.context.now();
+    await this.context.sql.query(
+      `update commands set delivered_at = coalesce(delivered_at, $2), delivered_via = coalesce(delivered_via, 'mqtt'),
+         deliveries = deliveries + 1,
+         next_delivery = $2::timestamptz
+           + least($3 * power(2, least(deliveries, 20)), 3600000) * interval '1 millisecond'
+       where message_id = $1`,
+      [messageId, now, requireCount("again", again, 1)],
+    );
+  }
+
+  /** The vehicle is back: what it has not shown to have is sent again after `wait` ms, which it has to show it. */
+  async sendAgain(vin: string, wait: number): Promise<void> {
+    const due = new Date(this.context.now().getTime() + requireCount("wait", wait));
+    await this.context.sql.query(
+      `update commands set next_delivery = $2
+       where vin = $1 and acked_at is null and withdrawn_at is null and deliveries > 0 and next_delivery > $2`,
+      [vin, due],
+    );
+  }
+
+  /** What a vehicle did shows that it has these commands: they are acknowledged. Gives their message_ids. */
+  async shown(vin: string, effect: Effect): Promise<string[]> {
+    const [condition, value] = "updateId" in effect
+      ? [`command = 'START_OTA_UPDATE' and update_id = $3`, effect.updateId]
+      : "requestId" in effect
+      ? [`command = 'DIAGNOSTIC' and payload ->> 'request_id' = $3`, effect.requestId]
+      : [`command = $3 and delivered_at is not null`, "REPORT_VCI"];
+    if ("updateId" in effect && !isUuid(effect.updateId)) return [];
+    const rows = await this.context.sql.query<{ messageId: string }>(
+      `update commands set acked_at = $2
+       where vin = $1 and acked_at is null and withdrawn_at is null and ${condition} returning message_id`,
+      [vin, this.context.now(), value],
     );
     return rows.map((row) => row.messageId);
   }

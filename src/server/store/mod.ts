@@ -1,5 +1,6 @@
 // The server's store: opens the database, brings its schema up to date, and gives the repositories, one a subject.
 import { Anomalies } from "./anomalies.ts";
+import { BrokerClients } from "./broker_clients.ts";
 import { Commands } from "./commands.ts";
 import type { Context } from "./context.ts";
 import type { Database, TransactionOptions } from "./database.ts";
@@ -21,6 +22,7 @@ import { Vehicles } from "./vehicles.ts";
 
 export * from "./errors.ts";
 export type * from "./anomalies.ts";
+export type * from "./broker_clients.ts";
 export type * from "./commands.ts";
 export type { Database, Param, Sql, TransactionOptions } from "./database.ts";
 export type * from "./diagnostics.ts";
@@ -51,6 +53,7 @@ export interface Repositories {
   readonly anomalies: Anomalies;
   readonly inbound: Inbound;
   readonly mqttSessions: MqttSessions;
+  readonly brokerClients: BrokerClients;
   readonly statistics: StatisticsStore;
   readonly retention: Retention;
 }
@@ -137,6 +140,7 @@ function repositories(context: Context): Repositories {
     anomalies: new Anomalies(context),
     inbound: new Inbound(context),
     mqttSessions: new MqttSessions(context),
+    brokerClients: new BrokerClients(context),
     statistics: new StatisticsStore(context),
     retention: new Retention(context),
   };

@@ -62,8 +62,8 @@ export class Packages {
              and not exists (select from jsonb_array_elements_text($5::jsonb) as wanted(id)
                where not exists (select from images where image_id = wanted.id::uuid))
          ), made as (
-           insert into packages (package_id, vin, content_key, status, created, touched)
-           select $1, vin, $3, 'building', $4, $4 from vehicle
+           insert into packages (package_id, vin, content_key, status, created, touched, builder_seen)
+           select $1, vin, $3, 'building', $4, $4, now() from vehicle
            on conflict (vin, content_key) where status <> 'failed' do nothing returning *
          ), linked as (
            insert into package_images (package_id, image_id)
@@ -116,6 +116,28 @@ export class Packages {
     const rows = await this.context.sql.query(
       "update packages set status = 'failed', error = $2 where package_id = $1 and status = 'ready' returning seq",
       [packageId, error],
+    );
+    return rows.length > 0;
+  }
+
+  /** Its builder is at work: said again and again, so that others see when it no longer is. */
+  async building(packageId: string): Promise<void> {
+    await this.context.sql.query(
+      "update packages set builder_seen = now() where package_id = $1 and status = 'building'",
+      [packageId],
+    );
+  }
+
+  /**
+   * Fails a build whose builder has said nothing for `silence` ms by the database's clock: the content may be claimed again.
+   * False when it is at work, or the build has ended.
+   */
+  async failSilentBuild(packageId: string, silence: number): Promise<boolean> {
+    const rows = await this.context.sql.query(
+      `update packages set status = 'failed', error = 'the server that built it stopped'
+       where package_id = $1 and status = 'building'
+         and builder_seen < now() - $2 * interval '1 millisecond' returning seq`,
+      [packageId, requireCount("silence", silence, 1)],
     );
     return rows.length > 0;
   }

@@ -3,5 +3,6 @@ import type { Migration } from "../migrate.ts";
 import { base } from "./0001_base.ts";
 import { download } from "./0002_download.ts";
 import { mqttSessions } from "./0003_mqtt_sessions.ts";
+import { externalBroker } from "./0004_external_broker.ts";
 
-export const migrations: readonly Migration[] = [base, download, mqttSessions];
+export const migrations: readonly Migration[] = [base, download, mqttSessions, externalBroker];
