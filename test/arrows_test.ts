@@ -12,6 +12,7 @@ const allowed: Record<string, readonly string[]> = {
   "src/config": ["src/contract", "src/log.ts", "config"],
   "src/pqc": ["src/contract", "src/log.ts", "wasm"],
   "src/tls": ["src/contract", "src/log.ts", "src/pqc", "wasm"],
+  "src/uptane": ["src/contract", "src/log.ts", "src/pqc"],
   "src/codec": ["src/contract", "src/log.ts", "src/pqc", "hardware", "wasm"],
   "src/server": [
     "src/contract",
@@ -39,6 +40,7 @@ const allowed: Record<string, readonly string[]> = {
     "src/log.ts",
     "src/pqc",
     "src/tls",
+    "src/uptane",
     "src/codec",
     "src/server",
     "src/vmg",
