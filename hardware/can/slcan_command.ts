@@ -217,16 +217,17 @@ const states: Readonly<Record<string, ControllerState>> = {
 };
 
 const latin1 = new TextDecoder("latin1");
+const letterZ = 0x5a;
+const letterSmallZ = 0x7a;
+const queued: SlcanAnswer = { kind: "queued" };
 
 /** Reads an adapter's answer, not empty and no frame, without its `\r`. */
 export function decodeAnswer(bytes: Uint8Array, start = 0, end = bytes.length): SlcanAnswer {
+  // One comes for each frame: it costs no text.
+  if (end - start === 1 && (bytes[start] === letterZ || bytes[start] === letterSmallZ)) return queued;
   const text = latin1.decode(bytes.subarray(start, end));
   const rest = text.slice(1);
   switch (text[0]) {
-    case "z":
-    case "Z":
-      if (rest === "") return { kind: "queued" };
-      break;
     case "F":
       if (/^[0-9a-f]{2}$/i.test(rest)) return { kind: "status", flags: parseInt(rest, 16) };
       break;

@@ -98,6 +98,8 @@ export class SlcanLink {
   readonly #commands: Fifo<Unanswered>;
   readonly #waiting = new Fifo<Delivery>();
   #inFlight = 0;
+  /** The window was full, and is not yet half empty. */
+  #held = false;
   #ready = false;
   #closed = false;
   #discarding = false;
@@ -281,12 +283,18 @@ export class SlcanLink {
   #fill(): void {
     // What settles a delivery may hand over the next one at once.
     if (this.#filling || !this.#ready) return;
+    // One frame for each acknowledgement would be one write, and one turn of all that carries the line, for each frame.
+    if (this.#held && this.#inFlight > this.#options.window >> 1) return;
+    this.#held = false;
     this.#filling = true;
     const writer = this.#writer;
     const acknowledged = this.#options.acknowledgement !== "none";
     for (let delivery = this.#waiting.first; delivery !== undefined; delivery = this.#waiting.first) {
       while (delivery.next < delivery.frames.length && !delivery.settled) {
-        if (acknowledged && this.#inFlight >= this.#options.window) break;
+        if (acknowledged && this.#inFlight >= this.#options.window) {
+          this.#held = true;
+          break;
+        }
         if (writer.waiting >= writeAhead || !writer.reserve(maxFrameLine + 1)) break;
         const index = delivery.next++;
         writer.commit(writeFrame(delivery.frames[index], writer.bytes, writer.at));

@@ -256,6 +256,23 @@ Deno.test("no more frames are in flight than the window holds", async () => {
   await bus.close();
 });
 
+Deno.test("a window that was full is filled again when half of it is acknowledged", async () => {
+  const bench = new Bench();
+  const bus = await bench.open({ window: 4 });
+  await bench.wrote();
+  const all = bus.sendAll([1, 2, 3, 4, 5, 6, 7].map((id) => frame(id)));
+  assert.equal(await bench.wrote(), "t0010\rt0020\rt0030\rt0040\r");
+  await bench.answer("z\r");
+  assert.equal(await bench.wrote(), "");
+  await bench.answer("z\r");
+  assert.equal(await bench.wrote(), "t0050\rt0060\r");
+  await bench.answer("z\rz\rz\r");
+  assert.equal(await bench.wrote(), "t0070\r");
+  await bench.answer("z\rz\r");
+  assert.equal(await state(all), "done");
+  await bus.close();
+});
+
 Deno.test("without acknowledgements a frame is sent once the line has taken it, and a refusal is counted", async () => {
   const bench = new Bench();
   const bus = await bench.open({ acknowledgement: "none" });
