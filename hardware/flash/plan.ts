@@ -4,6 +4,7 @@ import { checkFingerprint, type FingerprintPart } from "./fingerprint.ts";
 import { type CheckMethod, checkMethods } from "./memory_check.ts";
 import { checkPreconditions, type Precondition } from "./preconditions.ts";
 import type { ResumeQuestion } from "./resume.ts";
+import type { AuthenticationIdentity } from "../uds/authentication.ts";
 import { createSeedKey, type SeedKey, type SeedKeyOptions } from "../uds/seed_key.ts";
 import {
   CommunicationControl,
@@ -22,6 +23,7 @@ export const flashSteps = [
   "dtc_setting_off",
   "communication_off",
   "programming_session",
+  "authentication",
   "security_access",
   "write_fingerprint",
   "erase_memory",
@@ -70,6 +72,11 @@ export interface FlashPlan {
   extendedSession?: number;
   /** Session for programming. @default 0x02 */
   programmingSession?: number;
+  /**
+   * Who authenticates by certificate (29 01 and 03) in the programming session; asked for once for each attempt. The step
+   * `security_access` is then left out unless `steps` says that it is done. @default nobody
+   */
+  authentication?: () => Promise<AuthenticationIdentity>;
   /** Security level, odd, that unlocks programming. @default 0x01 */
   securityLevel?: number;
   /** Computes the key. Needed unless the step `security_access` is left out. @default none */
@@ -155,11 +162,14 @@ export const eraseScopes = ["segments", "range", "all"] as const;
 export type EraseScope = typeof eraseScopes[number];
 
 /** A plan with every field filled in and checked. */
-export type ResolvedFlashPlan = Required<Omit<FlashPlan, "steps" | "seedKey" | "fingerprint">> & {
-  skipped: ReadonlySet<FlashStep>;
-  seedKey: SeedKey | undefined;
-  fingerprint: readonly FingerprintPart[] | undefined;
-};
+export type ResolvedFlashPlan =
+  & Required<Omit<FlashPlan, "steps" | "seedKey" | "fingerprint" | "authentication">>
+  & {
+    skipped: ReadonlySet<FlashStep>;
+    authentication: (() => Promise<AuthenticationIdentity>) | undefined;
+    seedKey: SeedKey | undefined;
+    fingerprint: readonly FingerprintPart[] | undefined;
+  };
 
 /** Fills in the defaults. @throws {RangeError} quoting the field and value that cannot be */
 export function resolveFlashPlan(plan: FlashPlan = {}): ResolvedFlashPlan {
@@ -171,7 +181,10 @@ export function resolveFlashPlan(plan: FlashPlan = {}): ResolvedFlashPlan {
     }
     if (used === false) skipped.add(step);
   }
-  const { seedKey } = plan;
+  const { seedKey, authentication } = plan;
+  if (authentication !== undefined && plan.steps?.security_access === undefined) {
+    skipped.add("security_access");
+  }
   if (seedKey === undefined && !skipped.has("security_access")) {
     throw new RangeError(
       "flash plan seedKey: expected an algorithm, or steps.security_access false; got neither",
@@ -195,6 +208,7 @@ export function resolveFlashPlan(plan: FlashPlan = {}): ResolvedFlashPlan {
   }
   return {
     skipped,
+    authentication,
     preconditions,
     fingerprint: plan.fingerprint,
     resume,

@@ -80,6 +80,12 @@ export class FlashSteps {
       "programming_session",
       (request) => client.diagnosticSessionControl(plan.programmingSession, request),
     );
+    const { authentication } = plan;
+    if (authentication !== undefined) {
+      await this.#do("authentication", async (request) => {
+        await client.authentication.withCertificate(await authentication(), request);
+      });
+    }
     await this.#do("security_access", async (request) => {
       const { seedKey } = plan;
       // resolveFlashPlan() has seen to it that a plan with this step has an algorithm.

@@ -24,7 +24,7 @@ export interface ProgrammingRules {
 export function programmingRules(ecuId: string, flash: FlashPlan): ProgrammingRules {
   // Which security there is, the ECU's other options say.
   const steps = { ...flash.steps, security_access: false };
-  const plan = resolveFlashPlan({ ...flash, steps, seedKey: undefined });
+  const plan = resolveFlashPlan({ ...flash, steps, seedKey: undefined, authentication: undefined });
   const { programmingSession, extendedSession, skipped } = plan;
   const order: readonly TakeOver[] = ["check_dependencies", "ecu_reset", "check_memory"];
   const takenOverBy = order.find((step) => !skipped.has(step));

@@ -1,5 +1,5 @@
-// Authentication (0x29) with X.509 certificates by WebCrypto: ECDSA on P-256 with SHA-256, and ML-DSA-65. A certificate
-// is good when a trust anchor issued it directly, its time is now, and what it says is what is asked for.
+// Authentication (0x29) with X.509 certificates by WebCrypto: ECDSA on P-256 with SHA-256, and ML-DSA. A certificate is
+// good when a trust anchor issued it directly, its time is now, and what it says is what is asked for.
 import type { AuthenticationIdentity, CertificateCheck, VerifiedCertificate } from "./authentication.ts";
 import { CertificateError } from "./authentication.ts";
 import { derBytes, derChildren, type DerElement, derOid, derTime, readDer } from "./der.ts";
@@ -7,7 +7,9 @@ import { derBytes, derChildren, type DerElement, derOid, derTime, readDer } from
 /** Object identifiers of the signature algorithms, RFC 5758 3.2 and RFC 9881 2. */
 export const SignatureOid = {
   ecdsaWithSha256: "1.2.840.10045.4.3.2",
+  mlDsa44: "2.16.840.1.101.3.4.3.17",
   mlDsa65: "2.16.840.1.101.3.4.3.18",
+  mlDsa87: "2.16.840.1.101.3.4.3.19",
 } as const;
 
 /** Object identifiers within key and certificate, RFC 5480 2.1, RFC 5280 A.1. */
@@ -23,7 +25,15 @@ const Oid = {
 const understood: readonly string[] = [Oid.basicConstraints, Oid.keyUsage, "2.5.29.37", "2.5.29.17"];
 
 const ecdsa = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" } as const;
-const mlDsa = { name: "ML-DSA-65" } as const;
+type SignatureKind = typeof ecdsa | { readonly name: string };
+
+/** What WebCrypto is told, by the signature algorithm. */
+const kinds: ReadonlyMap<string, SignatureKind> = new Map<string, SignatureKind>([
+  [SignatureOid.ecdsaWithSha256, ecdsa],
+  [SignatureOid.mlDsa44, { name: "ML-DSA-44" }],
+  [SignatureOid.mlDsa65, { name: "ML-DSA-65" }],
+  [SignatureOid.mlDsa87, { name: "ML-DSA-87" }],
+]);
 
 /** What a trust anchor vouches for. */
 export interface CertificateCheckOptions {
@@ -125,7 +135,7 @@ export async function x509Identity(
 ): Promise<AuthenticationIdentity> {
   const { keyOid } = parseCertificate(certificate);
   const algorithm = signatureOidOf(keyOid);
-  const kind = algorithm === SignatureOid.mlDsa65 ? mlDsa : ecdsa;
+  const kind = kindOf(algorithm);
   const key = await crypto.subtle.importKey("pkcs8", privateKey, kind, false, ["sign"]);
   return {
     certificate,
@@ -151,7 +161,7 @@ async function verifySignature(
   signature: Uint8Array,
 ): Promise<boolean> {
   if (signatureOidOf(keyOid) !== signatureOid) return false;
-  const kind = signatureOid === SignatureOid.mlDsa65 ? mlDsa : ecdsa;
+  const kind = kindOf(signatureOid);
   // X.509 has r and s as DER, WebCrypto as 64 bytes; testers use either in a proof.
   const raw = kind === ecdsa ? rawEcdsa(signature) : signature;
   if (raw === undefined) return false;
@@ -162,6 +172,14 @@ async function verifySignature(
     if (!(cause instanceof DOMException)) throw cause;
     throw new CertificateError("content", "its public key cannot be used", { cause });
   }
+}
+
+function kindOf(signatureOid: string): SignatureKind {
+  const kind = kinds.get(signatureOid);
+  if (kind === undefined) {
+    throw new CertificateError("content", `signature algorithm ${signatureOid}: not known`);
+  }
+  return kind;
 }
 
 function signatureOidOf(keyOid: string): string {
@@ -202,9 +220,9 @@ function parseCertificate(der: Uint8Array): Certificate {
   const [notBefore, notAfter] = derChildren(expectElement(validity, "validity"));
   const key = derChildren(derChildren(expectElement(spki, "subjectPublicKeyInfo"))[0]);
   const keyOid = derOid(key[0]);
-  if (
-    keyOid !== SignatureOid.mlDsa65 && !(keyOid === Oid.ecPublicKey && derOid(key[1]) === Oid.prime256v1)
-  ) throw new CertificateError("content", `certificate: expected a key of P-256 or ML-DSA-65, got ${keyOid}`);
+  if (keyOid === Oid.ecPublicKey ? derOid(key[1]) !== Oid.prime256v1 : !kinds.has(keyOid)) {
+    throw new CertificateError("content", `certificate: expected a key of P-256 or ML-DSA, got ${keyOid}`);
+  }
   const bits = derBytes(signature, 0x03);
   return {
     tbs: expectElement(tbs, "tbsCertificate").whole,

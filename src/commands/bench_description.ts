@@ -1,14 +1,13 @@
 // From bench.yaml to what the simulation and the gateway are started with.
 
-import type { SimulatedBenchOptions, SimulatedEcuOptions } from "../../hardware/sim/options.ts";
-import type { BenchConfig, BenchEcuType, BenchVehicle } from "../config/schema.ts";
+import type { SimulatedBenchOptions } from "../../hardware/sim/options.ts";
+import type { BenchConfig, BenchEcu, BenchVehicle } from "../config/schema.ts";
 import type { VehicleDescription } from "../vmg/vehicle.ts";
-import { canAdapterOf, ecuOnCan, placeAdapters, simulatedAdapter, simulatedCan } from "./can_description.ts";
-import { flashPlanOf, seedKeyOf } from "./flash_plan.ts";
+import { canAdapterOf, ecuOnCan, placeAdapters, simulatedAdapter } from "./can_description.ts";
+import { flashPlanOf } from "./flash_plan.ts";
 import { type BenchWiring, gatewayLink } from "./gateway_links.ts";
 import { addressesOf } from "./network.ts";
-
-type BenchEcu = BenchVehicle["gateways"][number]["ecus"][number];
+import { simulatedEcu } from "./simulated_ecu.ts";
 
 /** Port of DoIP over TCP and UDP (ISO 13400-2 table 48). */
 const doipPort = 13_400;
@@ -48,8 +47,16 @@ export function placeGateways(bench: BenchConfig): PlacedGateway[] {
   );
 }
 
-/** The simulation of the whole bench. `directory` keeps what the ECUs' memories hold. */
-export function simulationOf(bench: BenchConfig, directory: string): SimulatedBenchOptions {
+/**
+ * The simulation of the whole bench.
+ * @param directory keeps what the ECUs' memories hold
+ * @param trust authorities of testers, by ECU type, as `ecuTrust()` gives them
+ */
+export function simulationOf(
+  bench: BenchConfig,
+  directory: string,
+  trust: ReadonlyMap<string, Uint8Array[]> = new Map(),
+): SimulatedBenchOptions {
   const adapters = placeAdapters(bench).flatMap((placed) => simulatedAdapter(placed) ?? []);
   const simulated = new Set(adapters.map(({ adapterId }) => adapterId));
   return {
@@ -66,7 +73,7 @@ export function simulationOf(bench: BenchConfig, directory: string): SimulatedBe
       tlsRequired: gateway.tls?.required ?? false,
       // What is behind a real adapter is real.
       ecus: gateway.ecus.filter((ecu) => ecu.can === undefined || simulated.has(ecu.can.adapter))
-        .map((ecu) => simulatedEcu(ecu, bench.ecu_types[ecu.ecu_type])),
+        .map((ecu) => simulatedEcu(ecu, bench.ecu_types[ecu.ecu_type], trust.get(ecu.ecu_type))),
     })),
   };
 }
@@ -92,7 +99,7 @@ export function vehicleOf(bench: BenchConfig, vin: string, wiring: BenchWiring):
         zonalGatewayId: gateway.zonalGatewayId,
         logicalAddress: ecu.logical_address,
         ...ecu.can === undefined ? {} : { can: ecuOnCan(ecu.can) },
-        flashPlan: flashPlanOf(bench.ecu_types[ecu.ecu_type]),
+        flashPlan: flashPlanOf(bench.ecu_types[ecu.ecu_type], wiring.pki),
       }))
     ),
   };
@@ -101,32 +108,4 @@ export function vehicleOf(bench: BenchConfig, vin: string, wiring: BenchWiring):
 function simulatedHostname({ zonalGatewayId, hostname }: PlacedGateway): string {
   if (hostname === undefined) throw new RangeError(`${zonalGatewayId}: a simulated gateway needs an address`);
   return hostname;
-}
-
-function simulatedEcu(ecu: BenchEcu, type: BenchEcuType): SimulatedEcuOptions {
-  return {
-    ecuId: ecu.ecu_id,
-    ecuType: ecu.ecu_type,
-    logicalAddress: ecu.logical_address,
-    ...ecu.can === undefined ? {} : { can: simulatedCan(ecu.can) },
-    hwVersion: ecu.hw_version,
-    swVersion: ecu.sw_version,
-    serialNumber: ecu.serial_number,
-    partNumber: ecu.part_number,
-    supplier: type.supplier,
-    banks: type.banks,
-    memory: type.memory.map((region) => ({
-      name: region.name,
-      address: region.start,
-      size: region.size,
-      sectorSize: region.sector_size,
-      eraseTime: region.erase_ms,
-      programTime: region.program_ms,
-    })),
-    securityAccess: { level: type.security.level, seedKey: seedKeyOf(type) },
-    maxBlockLength: type.max_block_length,
-    flash: flashPlanOf(type),
-    bootTime: type.boot_ms,
-    dtcs: ecu.dtcs,
-  };
 }

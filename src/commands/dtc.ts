@@ -12,7 +12,8 @@ import {
 } from "../../hardware/uds/dtc.ts";
 import { NegativeResponseError } from "../../hardware/uds/errors.ts";
 import { Did, hex } from "../../hardware/uds/services.ts";
-import { findEcu, withEcu } from "./bench_access.ts";
+import type { BenchEcuType } from "../config/schema.ts";
+import { type BenchEcu, findEcu, withEcu } from "./bench_access.ts";
 import {
   asOperator,
   interruption,
@@ -56,8 +57,18 @@ interface ShownRecord {
 
 const allGroups = 0xffffff;
 
-/** Lengths of identifiers that ISO 14229-1 Annex C.1 fixes; others only the ECU's own description would tell. */
-const didLengths: ReadonlyMap<number, number> = new Map([[Did.vin, 17], [Did.activeDiagnosticSession, 1]]);
+/** Lengths of identifiers that ISO 14229-1 Annex C.1 fixes; others the bench file tells. */
+const standardLengths: ReadonlyMap<number, number> = new Map([
+  [Did.vin, 17],
+  [Did.activeDiagnosticSession, 1],
+]);
+
+type Lengths = (did: number) => number | undefined;
+
+function lengthsOf({ data_identifiers = [] }: BenchEcuType): Lengths {
+  const own = new Map(data_identifiers.map(({ did, data }) => [did, data.length / 2]));
+  return (did) => own.get(did) ?? standardLengths.get(did);
+}
 
 export function dtcCommand(): Command {
   const command = withJson(
@@ -87,9 +98,9 @@ async function run(ecuId: string, options: DtcOptions): Promise<void> {
   const group = typeof clear === "string" ? usage("--clear", () => parseDtc(clear)) : allGroups;
   using stop = interruption();
   const signal = AbortSignal.any([stop.signal, AbortSignal.timeout(options.timeout * 1000)]);
-  const work = (client: UdsClient) =>
+  const work = (client: UdsClient, { ecuType }: BenchEcu) =>
     clear === undefined || clear === false
-      ? list(client, ecuId, mask, options, signal)
+      ? list(client, ecuId, mask, options, lengthsOf(ecuType), signal)
       : clearDtcs(client, ecuId, group, options, signal);
   try {
     await (options.viaServer
@@ -108,22 +119,24 @@ async function overTheBus(
   ecuId: string,
   options: DtcOptions,
   signal: AbortSignal,
-  work: (client: UdsClient) => Promise<void>,
+  work: (client: UdsClient, ecu: BenchEcu) => Promise<void>,
 ): Promise<void> {
   await using wiring = await openWiring(options);
-  await withEcu(wiring, findEcu(wiring.config.bench, ecuId, options.vin), signal, work);
+  const ecu = findEcu(wiring.config.bench, ecuId, options.vin);
+  await withEcu(wiring, ecu, signal, (client) => work(client, ecu));
 }
 
 async function throughServer(
   ecuId: string,
   options: DtcOptions,
   signal: AbortSignal,
-  work: (client: UdsClient) => Promise<void>,
+  work: (client: UdsClient, ecu: BenchEcu) => Promise<void>,
 ): Promise<void> {
   await asOperator(options, async (rest, config) => {
-    const vin = options.vin ?? findEcu(config.bench, ecuId).gateway.vehicle.vin;
+    const ecu = findEcu(config.bench, ecuId, options.vin);
+    const { vin } = ecu.gateway.vehicle;
     using client = new UdsClient(new ServerTransport(rest, { vin, ecuId }, signal), { ecu: ecuId });
-    await work(client);
+    await work(client, ecu);
   });
 }
 
@@ -132,11 +145,12 @@ async function list(
   ecuId: string,
   mask: number,
   options: DtcOptions,
+  lengths: Lengths,
   signal: AbortSignal,
 ): Promise<void> {
   const { availability, dtcs } = await client.dtc.byStatusMask(mask, { signal });
   const shown: ShownDtc[] = [];
-  for (const dtc of dtcs) shown.push(await show(client, dtc, options, signal));
+  for (const dtc of dtcs) shown.push(await show(client, dtc, options, lengths, signal));
   if (options.json) {
     printJson({ ecu_id: ecuId, status_availability_mask: hex(availability, 2), dtcs: shown });
     return;
@@ -156,6 +170,7 @@ async function show(
   client: UdsClient,
   { code, status }: Dtc,
   options: DtcOptions,
+  lengths: Lengths,
   signal: AbortSignal,
 ): Promise<ShownDtc> {
   const shown: ShownDtc = {
@@ -166,7 +181,7 @@ async function show(
   };
   if (options.snapshot) {
     const { records } = await client.dtc.snapshot(code, 0xff, { signal });
-    shown.snapshots = decodeSnapshots(records, (did) => didLengths.get(did))?.map(({ record, values }) => ({
+    shown.snapshots = decodeSnapshots(records, lengths)?.map(({ record, values }) => ({
       record,
       values: values.map(({ did, data }) => ({ did: hex(did, 4), data: upperHex(data) })),
     })) ?? [raw(records)];

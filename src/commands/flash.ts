@@ -162,7 +162,7 @@ async function flashOne(
         throw new CommandFailed(`${ecuId} does not report a version now: give the new one with --version`);
       }
       return await flashEcu(client, image, {
-        plan: flashPlanOf(ecu.ecuType),
+        plan: flashPlanOf(ecu.ecuType, wiring.pki),
         version,
         fingerprint,
         reconnect,

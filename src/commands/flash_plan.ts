@@ -5,14 +5,19 @@ import type { FlashPlan } from "../../hardware/flash/plan.ts";
 import type { Precondition } from "../../hardware/flash/preconditions.ts";
 import type { SeedKeyOptions } from "../../hardware/uds/seed_key.ts";
 import type { BenchEcuType } from "../config/schema.ts";
+import { testerIdentity } from "./ecu_authentication.ts";
 
 type FlashSettings = NonNullable<BenchEcuType["flash"]>;
 
-/** How ECUs of a type are flashed. */
-export function flashPlanOf(type: BenchEcuType): FlashPlan {
+/**
+ * How ECUs of a type are flashed.
+ * @param pki folder of the bench's certificates, for ECUs that ask for one; the ECU's own side needs none
+ */
+export function flashPlanOf(type: BenchEcuType, pki?: string): FlashPlan {
   const { flash = {} } = type;
   const { resume } = flash;
   return {
+    ...pki === undefined ? {} : { authentication: testerIdentity(type, pki) },
     securityLevel: type.security.level,
     seedKey: seedKeyOf(type),
     steps: flash.steps,

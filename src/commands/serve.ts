@@ -30,6 +30,7 @@ import {
   loggerOf,
   makeCommand,
 } from "./common.ts";
+import { ecuTrust, issueTesters } from "./ecu_authentication.ts";
 import { serveGatewayTls } from "./gateway_tls.ts";
 import { CommandFailed, examples, UsageError } from "./output.ts";
 import { openTrace, type TraceOptions, withTrace } from "./trace.ts";
@@ -112,7 +113,7 @@ async function start(
     // With the vehicle's gateway in this program its own side is recorded: once is enough.
     const recorded = wants("vmg") ? undefined : trace?.bus;
     const bench = await SimulatedBench.start({
-      ...simulationOf(config.bench, folders.bench),
+      ...simulationOf(config.bench, folders.bench, await ecuTrust(config.bench, folders.pki)),
       log: (message) => log.debug(`[BENCH] ${message}`),
       ...recorded === undefined ? {} : { tap: (gateway) => recorded.network(gateway) },
     });
@@ -166,6 +167,7 @@ async function preparePki(config: Config, folders: DataFolders, log: Logger): Pr
     issued.push(await issueServerClient({ directory, algorithm: certificateAlgorithm }));
   }
   for (const it of issued) if (it.issued) log.info(`Certificate issued: ${it.certificateFile}`);
+  await issueTesters(config.bench, directory, log);
 }
 
 async function serverOptions(config: Config, folders: DataFolders, log: Logger) {

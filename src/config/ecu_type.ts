@@ -1,7 +1,8 @@
-// The rules for what ECUs of one kind have in common: memory, security, and how they are flashed.
+// The rules for what ECUs of one kind have in common: memory, security, how they are flashed, and what simulated ones have.
 
 import { z } from "zod";
 import * as id from "../contract/identifiers.ts";
+import { dataIdentifiers, files } from "./simulated_ecu.ts";
 
 const byte = z.int().min(0).max(0xff);
 const address16 = z.int().min(0).max(0xffff);
@@ -50,6 +51,26 @@ const security = z.strictObject({
       "and module, with timeout_ms if need be, stands without an algorithm",
   });
 });
+
+/** Algorithms of certificates, as the bench file names them. */
+export const certificateNames = ["ecdsa-p-256", "ml-dsa-44", "ml-dsa-65", "ml-dsa-87"] as const;
+
+/** Certificates of Authentication (0x29), which programming needs; paths are PEM files beside the bench file. */
+const authentication = z.strictObject({
+  /** Of the certificate that the bench's own authority issues. */
+  algorithm: z.enum(certificateNames, `must be one of ${certificateNames.join(", ")}`).optional(),
+  /** A certificate of one's own, with its key. */
+  certificate: z.string().min(1).optional(),
+  key: z.string().min(1).optional(),
+  /** Simulated: the authorities whose testers the ECU takes. @default the bench's own */
+  trust: z.string().min(1).optional(),
+}).refine(
+  ({ certificate, key }) => (certificate === undefined) === (key === undefined),
+  "must have certificate and key together",
+).refine(
+  ({ certificate, algorithm }) => (certificate === undefined) !== (algorithm === undefined),
+  "must have algorithm, for a certificate of the bench's authority, or certificate and key",
+);
 
 /** The steps that can be left out, as hardware/flash/plan.ts names them. */
 export const optionalSteps = [
@@ -155,7 +176,10 @@ export const ecuType = z.strictObject({
   /** Milliseconds from reset to the first answer. */
   boot_ms: z.number().min(0).max(60_000),
   security,
+  authentication: authentication.optional(),
   flash: flash.optional(),
+  data_identifiers: dataIdentifiers.optional(),
+  files: files.optional(),
 });
 
 export type BenchEcuType = z.infer<typeof ecuType>;

@@ -61,7 +61,7 @@ export async function loadConfig(options: LoadOptions = {}): Promise<Config> {
 
   const parsed = configSchema.safeParse(tree);
   if (parsed.success) {
-    await placeModules(parsed.data, options.benchFile, origins);
+    await placeFiles(parsed.data, options.benchFile, origins);
     return parsed.data;
   }
   throw new ConfigError(
@@ -69,21 +69,27 @@ export async function loadConfig(options: LoadOptions = {}): Promise<Config> {
   );
 }
 
-/** Seed-key modules stand beside the bench file that names them: their paths become whole ones, their files must be there. */
-async function placeModules(config: Config, benchFile: string | undefined, origins: Origins): Promise<void> {
+/** Files that an ECU type names stand beside the bench file: their paths become whole ones, they must be there. */
+async function placeFiles(config: Config, benchFile: string | undefined, origins: Origins): Promise<void> {
   const folder = benchFile === undefined ? "." : dirname(benchFile);
-  for (const [name, { security }] of Object.entries(config.bench.ecu_types)) {
-    if (security.module === undefined) continue;
-    const given = security.module;
-    security.module = resolve(folder, given);
-    const isFile = await Deno.stat(security.module).then((it) => it.isFile, () => false);
-    if (isFile) continue;
-    const path = ["bench", "ecu_types", name, "security", "module"];
+  const place = async (path: Path, given: string) => {
+    const whole = resolve(folder, given);
+    if (await Deno.stat(whole).then((it) => it.isFile, () => false)) return whole;
     throw new ConfigError(
       `${originOf(path, origins) ?? "settings"}: ${pathText(path)}: must be a file that is there, got ${
         show(given)
-      }, which is ${security.module}`,
+      }, which is ${whole}`,
     );
+  };
+  for (const [name, { security, authentication = {} }] of Object.entries(config.bench.ecu_types)) {
+    const at = ["bench", "ecu_types", name];
+    if (security.module !== undefined) {
+      security.module = await place([...at, "security", "module"], security.module);
+    }
+    for (const key of ["certificate", "key", "trust"] as const) {
+      const given = authentication[key];
+      if (given !== undefined) authentication[key] = await place([...at, "authentication", key], given);
+    }
   }
 }
 

@@ -306,4 +306,5 @@ export type Config = z.infer<typeof config>;
 export type { BenchAdapter, EcuCan } from "./can.ts";
 export type BenchConfig = z.infer<typeof bench>;
 export type BenchVehicle = BenchConfig["vehicles"][number];
+export type BenchEcu = BenchVehicle["gateways"][number]["ecus"][number];
 export type { BenchEcuType } from "./ecu_type.ts";

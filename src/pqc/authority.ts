@@ -346,6 +346,26 @@ export async function issueOperator(name: string, options: IssueOptions): Promis
   });
 }
 
+/** Base name of a diagnostic tester's files, e.g. `tester-ml-dsa-65`: the bench has one of each algorithm that ECUs ask for. */
+export function testerCredentialsName(algorithm: CertificateAlgorithm): string {
+  return `tester-${fileNameOf(algorithm)}`;
+}
+
+/**
+ * Issues the certificate by which the bench's testers authenticate to ECUs (UDS service 0x29), see
+ * {@link testerCredentialsName}, unless a good one is there.
+ *
+ * @throws {AuthorityMissing} when the authority or its key is not in the directory.
+ */
+export async function issueTester(options: IssueOptions): Promise<IssueResult> {
+  const name = testerCredentialsName(options.algorithm ?? firstAlgorithm);
+  return await issue(options, name, {
+    subject: [{ O: ["Zonebench"] }, { OU: ["tester"] }, { CN: [name] }],
+    names: [],
+    purpose: "client",
+  });
+}
+
 async function issue(
   options: IssueOptions,
   name: string,

@@ -31,8 +31,25 @@ Deno.test("dtc lists, filters and clears what the bench's ECUs have stored", asy
     });
     assert.deepEqual(await program.json(["dtc", "ECU_001", "--snapshot", "--extended"]), {
       ...all,
-      dtcs: all.dtcs.map((dtc) => ({ ...dtc, snapshots: [], extended_data: [] })),
+      dtcs: [
+        {
+          ...all.dtcs[0],
+          snapshots: [{
+            record: 1,
+            values: [
+              { did: "0xF40C", data: "0BB8" },
+              { did: "0xF40D", data: "00" },
+              { did: "0xF442", data: "2AF8" },
+            ],
+          }],
+          extended_data: [{ record: null, data: "01030205" }],
+        },
+        { ...all.dtcs[1], snapshots: [], extended_data: [] },
+      ],
     });
+    const records = await program.run(["dtc", "ECU_001", "--snapshot", "--extended"]);
+    assert.match(records.stdout, /^P0562-16 snapshot 0x01: 0xF40C=0BB8 0xF40D=00 0xF442=2AF8$/m);
+    assert.match(records.stdout, /^P0562-16 extended data records: 01030205$/m);
 
     const shown = await program.run(["dtc", "ECU_001"]);
     assert.equal(shown.code, 0, shown.stderr);
@@ -50,6 +67,17 @@ Deno.test("dtc lists, filters and clears what the bench's ECUs have stored", asy
     });
     const none = await program.run(["dtc", "ECU_001", "--status", "confirmedDtc"]);
     assert.equal(none.stdout, "ECU_001: no DTC with a status of 0x08\n");
+
+    // Over CAN, with normal fixed addressing.
+    assert.deepEqual(await program.json(["dtc", "ECU_008"]), {
+      ecu_id: "ECU_008",
+      status_availability_mask: "0xFF",
+      dtcs: [],
+    });
+    assert.deepEqual(await program.json(["dtc", "ECU_007", "--clear"]), {
+      ecu_id: "ECU_007",
+      cleared: "all",
+    });
 
     const unknown = await program.run(["dtc", "ECU_001", "--clear", "P0001-00"]);
     assert.equal(unknown.code, 1);

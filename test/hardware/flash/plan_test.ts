@@ -17,6 +17,7 @@ Deno.test("what makes a flash trustworthy cannot be left out", () => {
   const fixed = flashSteps.filter((step) => !optionalFlashSteps.some((optional) => optional === step));
   assert.deepEqual(fixed, [
     "programming_session",
+    "authentication",
     "request_download",
     "transfer_data",
     "transfer_exit",
@@ -24,6 +25,13 @@ Deno.test("what makes a flash trustworthy cannot be left out", () => {
   ]);
   const steps = { check_memory: true, verify_version: false };
   assert.throws(() => resolveFlashPlan({ seedKey, steps }), /steps: expected one of .*, got verify_version/);
+});
+
+Deno.test("authentication by certificate takes the place of the key, unless both are asked for", () => {
+  const authentication = () => Promise.reject(new Error("nobody asks"));
+  assert.ok(resolveFlashPlan({ authentication }).skipped.has("security_access"));
+  const both = { authentication, seedKey, steps: { security_access: true } };
+  assert.equal(resolveFlashPlan(both).skipped.size, 0);
 });
 
 Deno.test("a step that is set to true is done", () => {

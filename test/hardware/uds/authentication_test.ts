@@ -1,4 +1,4 @@
-// Authentication (0x29) with real keys and certificates, ECDSA P-256 and ML-DSA-65, client against server.
+// Authentication (0x29) with real keys and certificates, ECDSA P-256 and ML-DSA, client against server.
 import assert from "node:assert/strict";
 import { algorithmIndicator, proofInput } from "../../../hardware/uds/authentication.ts";
 import { knownX509, x509Check, x509Identity } from "../../../hardware/uds/authentication_x509.ts";
@@ -36,7 +36,7 @@ async function refusal(promise: Promise<unknown>): Promise<number> {
   return error.nrc;
 }
 
-for (const algorithm of ["ECDSA P-256", "ML-DSA-65"] as const) {
+for (const algorithm of ["ECDSA P-256", "ML-DSA-44", "ML-DSA-65", "ML-DSA-87"] as const) {
   Deno.test(`${algorithm}: certificate and proof authenticate a tester, one way and both ways`, async () => {
     const pki = await testPki(algorithm);
     const tester = await pki.issue("tester");

@@ -2,6 +2,7 @@
 import type { AuthenticationIdentity } from "../../../hardware/uds/authentication.ts";
 import { x509Identity } from "../../../hardware/uds/authentication_x509.ts";
 import { generateKeyPair, type LeafRequest, makeAuthority, makeLeaf } from "../../../src/pqc/certificates.ts";
+import type { CertificateAlgorithm } from "../../../src/pqc/profiles.ts";
 
 /** An authority with what it issues. */
 export interface TestPki {
@@ -13,7 +14,7 @@ export interface TestPki {
 let authorities = 0;
 
 /** A new authority with a name of its own. */
-export async function testPki(algorithm: "ECDSA P-256" | "ML-DSA-65"): Promise<TestPki> {
+export async function testPki(algorithm: CertificateAlgorithm): Promise<TestPki> {
   const keys = await generateKeyPair(algorithm);
   const name = [{ CN: [`test authority ${++authorities}`] }];
   const certificate = await makeAuthority(keys, name, 3_652, new Date());
