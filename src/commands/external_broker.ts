@@ -45,7 +45,7 @@ export async function externalBroker({ mqtt, server }: Config, pki: string): Pro
       ? undefined
       : (await readText("mqtt.external.password_file", external.password_file)).split(/\r?\n/, 1)[0],
     clientId: external.client_id,
-    shareGroup: external.share_group,
+    shareGroup: external.share_group === "" ? undefined : external.share_group,
     names: external.names,
     keepalive: external.keepalive,
     connectTimeout: external.connect_timeout * 1000,

@@ -61,9 +61,9 @@ export interface ExternalBrokerOptions {
   /** For brokers that want them besides the certificate. */
   username?: string;
   password?: string;
-  /** Beginning of the servers' client ids: a number follows. @default "zonebench-server" */
+  /** Beginning of the servers' client ids: a number and random digits follow. @default "zonebench-server" */
   clientId?: string;
-  /** All servers on one database have the same. @default "zonebench" */
+  /** All servers on one database have the same. @default a random name that they keep in the database */
   shareGroup?: string;
   /** Under which of a vehicle's names it is sent to. @default ["vmg_id"] */
   names?: readonly ("vmg_id" | "vin")[];

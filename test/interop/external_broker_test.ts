@@ -31,6 +31,8 @@ interface Bench extends AsyncDisposable {
     tool: "mosquitto_pub" | "mosquitto_sub",
     certificate: string,
     args: string[],
+    /** The servers' port leaves client ids as they are: a vehicle can be there twice. */
+    port?: number,
   ): Promise<{ code: number; text: string }>;
 }
 
@@ -67,8 +69,7 @@ async function startBench(hostname: string, overrides: Partial<ExternalBrokerOpt
   return {
     broker,
     server,
-    run: async (tool, certificate, args) => {
-      const port = certificate === "server-client" ? broker.serverPort : broker.vehiclePort;
+    run: async (tool, certificate, args, port = broker.vehiclePort) => {
       const output = await new Deno.Command("timeout", {
         args: [
           ...["20", tool, "-h", hostname, "-p", String(port), "--cafile", join(pki, "ca.crt")],
@@ -91,35 +92,199 @@ const a = `vehicle-${vinA}`;
 const b = `vehicle-${vinB}`;
 const speeds = async ({ server }: Bench, vin: string) =>
   (await server.operator.rest.call(routes.listTelemetry, { path: { vin } })).telemetry
-    .map((row) => row.metrics.speed);
-const publish = ({ run }: Bench, certificate: string, topic: string, payload: string, more: string[] = []) =>
-  run("mosquitto_pub", certificate, ["-q", "1", "-i", certificate, "-t", topic, "-m", payload, ...more]);
+    .map((row) => row.metrics.speed ?? NaN);
+const publish = ({ run, broker }: Bench, certificate: string, topic: string, payload: string) =>
+  run("mosquitto_pub", certificate, ["-q", "1", "-t", topic, "-m", payload], broker.serverPort);
 
-interopTest(
-  "what a vehicle publishes at mosquitto is stored, and the log says what was negotiated with it",
-  needs,
-  async () => {
-    await using bench = await startBench("127.0.39.1");
-    const { server } = bench;
+interopTest("mosquitto stands between vehicles and server as the embedded broker would", needs, async (t) => {
+  await using bench = await startBench("127.0.39.1");
+  const { server, run, broker } = bench;
+  const { rest } = server.operator;
+  const pending = async () =>
+    (await server.vehicleA.rest.call(routes.pendingMessages, { path: { vin: vinA } })).messages;
+
+  await t.step("what a vehicle publishes is stored once, and the log says what was negotiated", async () => {
     assert.ok(
       server.lines.some((line) =>
-        /TLS handshake successful \(X25519, ECDSA-P256\) MQTT broker 127\.0\.39\.1/.test(line)
+        line.includes("TLS handshake successful (X25519, ECDSA P-256, classical) MQTT broker 127.0.39.1")
       ),
       server.lines.join("\n"),
     );
     await publish(bench, a, `vehicle/${vinA}/telemetry`, '{"speed":12.5,"message_id":"t-1"}');
     await publish(bench, a, "vehicle/VMG-001/telemetry", '{"speed":13,"message_id":"t-2"}');
     await publish(bench, a, "vehicle/VMG-001/telemetry", '{"speed":13,"message_id":"t-2"}');
-    await eventually("both are stored", async () => (await speeds(bench, vinA)).length === 2);
     await publish(bench, a, `vehicle/${vinA}/status`, '{"status":"online"}');
     const detail = await eventually("the vehicle is online", async () => {
-      const found = await server.operator.rest.call(routes.getVehicle, { path: { vin: vinA } });
-      return found.status === "online" && found;
+      const found = await rest.call(routes.getVehicle, { path: { vin: vinA } });
+      return found.status === "online" && found.links.some((link) => link.listener === "mqtt") && found;
     });
     assert.deepEqual(
       detail.links.filter((link) => link.listener === "mqtt").map(({ protocol, group }) => [protocol, group]),
       [["unknown (external broker)", "unknown"]],
     );
     assert.deepEqual((await speeds(bench, vinA)).sort(), [12.5, 13]);
-  },
-);
+  });
+
+  await t.step("the rules refuse what is another's, whatever the client says it is", async () => {
+    const listening = run("mosquitto_sub", b, [
+      ...["-q", "1", "-W", "6", "-v", "-t", `vehicle/${vinA}/#`, "-t", "vehicle/VMG-001/#"],
+      ...["-t", "zonebench/#", "-t", "$share/zonebench/vehicle/+/telemetry", "-t", "vehicle/VMG-002/#"],
+    ], broker.serverPort);
+    const own = run("mosquitto_sub", a, [
+      "-q",
+      "1",
+      "-i",
+      a,
+      "-W",
+      "15",
+      "-C",
+      "1",
+      "-t",
+      "vehicle/VMG-001/telemetry",
+    ]);
+    await eventually("both have subscribed", async () => {
+      const log = await broker.log();
+      return log.includes("vehicle/VMG-002/# (QoS 1)") && log.includes("vehicle/VMG-001/telemetry (QoS 1)");
+    });
+    // Its client id is another's: it is not believed, and nobody's session is ended.
+    await run("mosquitto_pub", b, [
+      "-q",
+      "1",
+      "-i",
+      a,
+      "-t",
+      `vehicle/${vinA}/telemetry`,
+      "-m",
+      '{"speed":1}',
+    ]);
+    await publish(bench, b, "vehicle/VMG-001/control", '{"command":"REPORT_VCI"}');
+    await publish(bench, "operator-bench", `vehicle/${vinA}/telemetry`, '{"speed":2}');
+    const none = await run("mosquitto_pub", b, [
+      "-V",
+      "mqttv5",
+      "-q",
+      "1",
+      "-t",
+      "vehicle/VMG-001/telemetry",
+      "-m",
+      "x",
+    ]);
+    assert.match(none.text, /Not authorized/);
+    await publish(bench, a, "vehicle/VMG-001/telemetry", '{"speed":77}');
+    await publish(bench, b, "vehicle/VMG-002/telemetry", '{"speed":88}');
+    assert.equal((await own).text.trim(), '{"speed":77}');
+    assert.equal(
+      (await listening).text.trim().replace("Timed out", "").trim(),
+      'vehicle/VMG-002/telemetry {"speed":88}',
+    );
+    await eventually("what is right is stored", async () => (await speeds(bench, vinB)).includes(88));
+    assert.deepEqual((await speeds(bench, vinA)).sort(), [12.5, 13, 77]);
+  });
+
+  await t.step("a request reaches the vehicle and stays until the answer shows that it has it", async () => {
+    const heard = run("mosquitto_sub", a, [
+      "-q",
+      "1",
+      "-c",
+      "-i",
+      a,
+      "-C",
+      "1",
+      "-t",
+      "vehicle/VMG-001/diagnostics",
+    ]);
+    await eventually(
+      "it has subscribed",
+      async () => (await broker.log()).includes("vehicle/VMG-001/diagnostics (QoS 1)"),
+    );
+    const { request_id } = await rest.call(routes.sendDiagnostic, {
+      body: { vin: vinA, ecu_id: "ECU_001", service_id: "0x22", data: "F190" },
+    });
+    const request = JSON.parse((await heard).text);
+    assert.deepEqual([request.request_id, request.data], [request_id, "F190"]);
+    assert.deepEqual((await pending()).map((it) => it.message_id), [request.message_id]);
+    await publish(
+      bench,
+      a,
+      "vehicle/VMG-001/diagnostics",
+      JSON.stringify({ request_id, ecu_id: "ECU_001", service_id: "0x22", response_data: "62F19041" }),
+    );
+    await eventually(
+      "it is answered",
+      async () => (await rest.call(routes.getDiagnostic, { path: { request_id } })).status === "completed",
+    );
+    assert.deepEqual(await pending(), []);
+    assert.ok(
+      !server.lines.some((line) => line.includes("refused")),
+      "the server does not mind its own request",
+    );
+  });
+
+  await t.step("a command that the broker dropped comes when the vehicle says that it is there", async () => {
+    await rest.call(routes.putConfig, { path: { vin: vinA }, body: { mode: "test" } });
+    await eventually(
+      "it is with the broker",
+      () => server.lines.some((line) => line.includes("Sent CONFIG")),
+    );
+    await broker.stop("SIGKILL");
+    await broker.forget();
+    await broker.start();
+    await eventually(
+      "the server is back",
+      () => server.lines.filter((line) => line.includes("as zonebench-server-1 (new session)")).length === 2,
+    );
+    await eventually(
+      "it brought the configuration",
+      () => server.lines.some((line) => line.includes("Brought 1 remote configuration")),
+    );
+    const retained = await run("mosquitto_sub", a, [
+      "-q",
+      "1",
+      "-i",
+      a,
+      "-C",
+      "1",
+      "-t",
+      "vehicle/VMG-001/config",
+    ]);
+    assert.deepEqual(JSON.parse(retained.text), { version: 1, config: { mode: "test" } });
+
+    const { request_id } = await rest.call(routes.sendDiagnostic, {
+      body: { vin: vinA, ecu_id: "ECU_002", service_id: "0x3E", data: "00" },
+    });
+    await eventually(
+      "nobody hears it",
+      () => server.lines.filter((line) => line.includes("Sent DIAGNOSTIC")).length === 2,
+    );
+    const heard = run("mosquitto_sub", a, [
+      "-q",
+      "1",
+      "-c",
+      "-i",
+      a,
+      "-C",
+      "1",
+      "-t",
+      "vehicle/VMG-001/diagnostics",
+    ]);
+    await eventually(
+      "it has subscribed",
+      async () => (await broker.log()).split("vehicle/VMG-001/diagnostics (QoS 1)").length === 3,
+    );
+    await publish(bench, a, `vehicle/${vinA}/status`, '{"status":"online"}');
+    assert.equal(JSON.parse((await heard).text).request_id, request_id);
+  });
+
+  await t.step("what came while the server was away is stored when it is back", async () => {
+    await server.server.stop();
+    for (const speed of [201, 202, 203]) {
+      await publish(bench, a, "vehicle/VMG-001/telemetry", `{"speed":${speed}}`);
+    }
+    await server.restart();
+    assert.ok(server.lines.some((line) => line.includes("as zonebench-server-1 (session restored)")));
+    await eventually(
+      "it is stored",
+      async () => (await speeds(bench, vinA)).filter((it) => it > 200).length === 3,
+    );
+  });
+});

@@ -20,6 +20,8 @@ export interface TestMosquitto extends AsyncDisposable {
   /** Ends it at once, as a crash would, or as its service does: then it saves what it holds. */
   stop(signal: "SIGKILL" | "SIGTERM"): Promise<void>;
   start(): Promise<void>;
+  /** Takes away what it has saved, while it does not run. */
+  forget(): Promise<void>;
   /** Everything that it wrote so far. */
   log(): Promise<string>;
 }
@@ -93,6 +95,14 @@ export async function startMosquitto(options: TestMosquittoOptions): Promise<Tes
       }
     }
   };
+  const forget = async () => {
+    try {
+      await Deno.remove(join(directory, "mosquitto.db"));
+    } catch (error) {
+      // It saves now and then: it may not have yet.
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+    }
+  };
   const end = async () => {
     await stop("SIGKILL");
     await Deno.remove(directory, { recursive: true });
@@ -103,7 +113,7 @@ export async function startMosquitto(options: TestMosquittoOptions): Promise<Tes
     await end();
     throw error;
   }
-  return { hostname, vehiclePort, serverPort, stop, start, log, [Symbol.asyncDispose]: end };
+  return { hostname, vehiclePort, serverPort, stop, start, forget, log, [Symbol.asyncDispose]: end };
 }
 
 function freePort(hostname: string): number {

@@ -1,5 +1,7 @@
 // Client ids at an external broker. Each stands for a session there, and one server at a time has it; the sessions of a
 // server that is gone are taken over by the others. Times are the database's own, so that servers' clocks need not agree.
+//
+// A client id ends in random digits, for at a broker whoever knows one can take its session over.
 import type { Context } from "./context.ts";
 import { InvalidArgumentError } from "./errors.ts";
 import { requireCount } from "./page.ts";
@@ -16,8 +18,20 @@ const MOST_CLIENTS = 1000;
 export class BrokerClients {
   constructor(private readonly context: Context) {}
 
+  /** The name of the servers' shared subscription: `wanted` for the first server, which all others find. */
+  async shareGroup(wanted: string): Promise<string> {
+    await this.context.sql.query(
+      "insert into broker_share (share_group) values ($1) on conflict (one) do nothing",
+      [wanted],
+    );
+    const [{ shareGroup }] = await this.context.sql.query<{ shareGroup: string }>(
+      "select share_group from broker_share",
+    );
+    return shareGroup;
+  }
+
   /**
-   * Takes a client id that nobody holds, else a new one: `{name}-1`, `{name}-2`, …
+   * Takes a client id of a name that nobody holds, else a new one: `{name}-1-{random}`, `{name}-2-{random}`, …
    * @param holder a UUID of the server's own
    * @param lease ms for which it is held without being prolonged
    */
@@ -27,18 +41,19 @@ export class BrokerClients {
       `update broker_clients set holder = $2, held_until = now() + $3 * interval '1 millisecond'
        where client_id = (
          select client_id from broker_clients
-         where share_group = $1 and client_id = $4 || '-' || number and (holder is null or held_until < now())
+         where name = $4 and share_group = $1 and (holder is null or held_until < now())
          order by number limit 1 for update skip locked
        ) returning client_id`,
       [shareGroup, holder, lease, name],
     );
     if (free) return free.clientId;
     for (let number = 1; number <= MOST_CLIENTS; number++) {
+      const clientId = `${name}-${number}-${this.context.newId().replaceAll("-", "")}`;
       const [made] = await this.context.sql.query<{ clientId: string }>(
-        `insert into broker_clients (client_id, share_group, number, holder, held_until)
-         values ($1, $2, $3, $4, now() + $5 * interval '1 millisecond')
-         on conflict (client_id) do nothing returning client_id`,
-        [`${name}-${number}`, shareGroup, number, holder, lease],
+        `insert into broker_clients (client_id, name, number, share_group, holder, held_until)
+         values ($1, $2, $3, $4, $5, now() + $6 * interval '1 millisecond')
+         on conflict (name, number) do nothing returning client_id`,
+        [clientId, name, number, shareGroup, holder, lease],
       );
       if (made) return made.clientId;
     }

@@ -1,6 +1,7 @@
 // Every repository on both databases. The cases stand one file a subject; they run from here so that each database is made
 // once.
 import { onEachStore } from "../../support/stores.ts";
+import { brokerClientCases } from "./cases/broker_clients.ts";
 import { catalogueCases } from "./cases/catalogue.ts";
 import { commandCases } from "./cases/commands.ts";
 import { diagnosticCases } from "./cases/diagnostics.ts";
@@ -16,6 +17,7 @@ onEachStore([
   ...catalogueCases,
   ...updateCases,
   ...commandCases,
+  ...brokerClientCases,
   ...diagnosticCases,
   ...telemetryCases,
   ...maintenanceCases,

@@ -22,7 +22,7 @@ import type { ServerState } from "../../state.ts";
 import type { Store } from "../../store/mod.ts";
 import type { RunningBroker } from "../broker.ts";
 import type { Work } from "../in_order.ts";
-import { ClientIds, type HeldClientId } from "./client_ids.ts";
+import { ClientIds, type HeldClientId, shortId } from "./client_ids.ts";
 import { Sending } from "./sending.ts";
 import { type BrokerMessage, type BrokerSession, BrokerSessionError, openBrokerSession } from "./session.ts";
 import { VehicleNames } from "./vehicle_names.ts";
@@ -72,7 +72,6 @@ class ExternalBroker implements RunningBroker {
   readonly #names: VehicleNames;
   readonly #sending: Sending;
   readonly #backoff: Backoff;
-  readonly #shareGroup: string;
   readonly #stopping = new AbortController();
   /** What tells that a session has been heard to its end, by mark. */
   readonly #marks = new Map<string, () => void>();
@@ -85,20 +84,18 @@ class ExternalBroker implements RunningBroker {
   #unlisten: () => void = () => {};
 
   constructor(options: ExternalBrokerServices) {
-    const { store, registry, clientId = "zonebench-server", shareGroup = "zonebench" } = options;
+    const { store, registry, clientId = "zonebench-server", shareGroup } = options;
     // Section 4.8.2: a share name is a topic level without wildcards.
-    if (!/^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$/.test(shareGroup)) {
+    if (shareGroup !== undefined && !/^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$/.test(shareGroup)) {
       throw new RangeError(
         `shareGroup: expected 1 to 64 letters, digits, '_', '-', '.', got ${JSON.stringify(shareGroup)}`,
       );
     }
     this.#options = options;
     this.#log = options.log;
-    this.#shareGroup = shareGroup;
     this.#clientIds = new ClientIds({
       store: store.brokerClients,
       name: clientId,
-      shareGroup,
       holder: store.newId(),
       lease,
       log: this.#log,
@@ -139,10 +136,11 @@ class ExternalBroker implements RunningBroker {
     while (!signal.aborted) {
       let held: HeldClientId | undefined;
       try {
-        held = await this.#clientIds.take();
+        const shareGroup = this.#options.shareGroup ?? await this.#ownShareGroup();
+        held = await this.#clientIds.take(shareGroup);
         const own = held;
         await this.#connected(own.clientId, AbortSignal.any([signal, own.lost]), async (session) => {
-          await this.#serve(session, own.clientId);
+          await this.#serve(session, shareGroup, own.clientId);
           this.#backoff.reset();
           tried();
           this.#round();
@@ -162,12 +160,21 @@ class ExternalBroker implements RunningBroker {
     }
   }
 
+  /**
+   * The name of the shared subscription that the servers of this database have agreed on. It is random because a broker may let
+   * anybody subscribe (mosquitto's rules cover what is delivered, not what is subscribed to): who knew the name could join,
+   * and what the broker gave to that one would be lost.
+   */
+  async #ownShareGroup(): Promise<string> {
+    const { brokerClients } = this.#options.store;
+    return await brokerClients.shareGroup(`zonebench-${this.#options.store.newId().replaceAll("-", "")}`);
+  }
+
   /** Begins to use a session: subscriptions first, then what waits. */
-  async #serve(session: BrokerSession, clientId: string): Promise<void> {
-    const filters = sharedFilters(this.#shareGroup);
-    await session.subscribe(filters);
+  async #serve(session: BrokerSession, shareGroup: string, clientId: string): Promise<void> {
+    await session.subscribe(sharedFilters(shareGroup));
     this.#log.info(
-      `Subscribed to ${filters[0].replace(/telemetry$/, "…")} as ${clientId} (${
+      `Subscribed to what vehicles publish, as ${shortId(clientId)} (${
         session.sessionPresent ? "session restored" : "new session"
       })`,
     );
@@ -226,7 +233,7 @@ class ExternalBroker implements RunningBroker {
     try {
       await this.#clientIds.release(clientId);
     } catch (error) {
-      this.#log.debug(`The client id ${clientId} is given back by time alone: ${describeError(error)}`);
+      this.#log.debug(`The client id ${shortId(clientId)} is given back by time alone: ${describeError(error)}`);
     }
   }
 
@@ -257,10 +264,10 @@ class ExternalBroker implements RunningBroker {
       try {
         await this.#connected(clientId, signal, async (session) => {
           if (session.sessionPresent) {
-            this.#log.info(`Taking over what waits for ${clientId}, whose server is gone`);
+            this.#log.info(`Taking over what waits for ${shortId(clientId)}, whose server is gone`);
             await session.unsubscribe(sharedFilters(shareGroup));
             await this.#heardAll(session, clientId, signal);
-            this.#log.info(`Took over what waited for ${clientId}`);
+            this.#log.info(`Took over what waited for ${shortId(clientId)}`);
           }
           ended = true;
           return { endSession: true };

@@ -7,14 +7,18 @@ import type { BrokerClient, BrokerClients } from "../../store/mod.ts";
 
 export interface ClientIdsOptions {
   store: BrokerClients;
-  /** The ids are `{name}-1`, `{name}-2`, … */
+  /** The ids are `{name}-1-{random}`, `{name}-2-{random}`, … */
   name: string;
-  shareGroup: string;
   /** A UUID of this server's run. */
   holder: string;
   /** How long an id is held without being prolonged, in milliseconds. */
   lease: number;
   log: Logger;
+}
+
+/** A client id for logs: without the random digits, which are nobody else's business. */
+export function shortId(clientId: string): string {
+  return clientId.replace(/-[0-9a-f]{32}$/, "");
 }
 
 /** A client id that is held. */
@@ -43,8 +47,8 @@ export class ClientIds {
   }
 
   /** Takes an id for this server. @throws the store's error */
-  async take(): Promise<HeldClientId> {
-    const { store, name, shareGroup, holder, lease } = this.#options;
+  async take(shareGroup: string): Promise<HeldClientId> {
+    const { store, name, holder, lease } = this.#options;
     const began = performance.now();
     return this.#keep(await store.take(name, shareGroup, holder, lease), began);
   }
@@ -97,7 +101,7 @@ export class ClientIds {
 
   #lose(clientId: string, held: Held, why: string): void {
     this.#held.delete(clientId);
-    this.#options.log.warn(`The client id ${clientId} is this server's no longer: ${why}`);
-    held.lost.abort(new Error(`the client id ${clientId} is lost: ${why}`));
+    this.#options.log.warn(`The client id ${shortId(clientId)} is this server's no longer: ${why}`);
+    held.lost.abort(new Error(`the client id ${shortId(clientId)} is lost: ${why}`));
   }
 }
