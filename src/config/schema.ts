@@ -235,8 +235,8 @@ const mqtt = z.strictObject({
       "must be 1 to 40 letters, digits, '_', '-'",
     ),
     share_group: z.string().regex(
-      /^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$/,
-      "must be 1 to 64 letters, digits, '_', '-', '.'",
+      /^(?:[A-Za-z0-9][A-Za-z0-9_.-]{0,63})?$/,
+      "must be empty or 1 to 64 letters, digits, '_', '-', '.'",
     ),
     names: z.array(z.enum(["vmg_id", "vin"])).min(1).max(2),
     keepalive: seconds.max(65_535),
