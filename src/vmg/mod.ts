@@ -16,6 +16,7 @@ import { LinkReport } from "./link/link_report.ts";
 import { systemNetwork } from "./link/network.ts";
 import { Outbox } from "./link/outbox.ts";
 import { Pulse } from "./link/pulse.ts";
+import { QueueLosses } from "./link/queue_losses.ts";
 import { RemoteConfig } from "./link/remote_config.ts";
 import { VehicleReporter } from "./link/vehicle_report.ts";
 import type { UpdateSettings, VmgOptions } from "./options.ts";
@@ -108,10 +109,12 @@ function assemble(options: VmgOptions, state: StateDatabase): RunningVmg {
   const commands = new CommandLog(state);
   const journal = new UpdateJournal(state);
   const remoteConfig = new RemoteConfig(state, log);
+  const losses = new QueueLosses(log.child("Link"));
   const outbox = new Outbox(state, {
     maxCount: link.queueCount,
     maxBytes: link.queueBytes,
     maxAge: link.queueAge,
+    onGivenUp: (kind, reason) => losses.note(kind, reason),
   });
   const bus = new VehicleBus(vehicle, options.bus ?? {}, log.child("Bus"));
 
@@ -223,8 +226,8 @@ function assemble(options: VmgOptions, state: StateDatabase): RunningVmg {
     httpsAddress: () => httpsAddress,
     mode: () => communication.mode,
     onBeat: () => {
-      const expired = outbox.expire();
-      if (expired > 0) log.warn(`${expired} message(s) waited for too long and were given up`);
+      outbox.expire();
+      losses.tell();
       report.write();
     },
     log: log.child("Heartbeat"),

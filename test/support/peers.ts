@@ -63,7 +63,15 @@ export function interopTest(
   needs: Peer[],
   run: (context: Deno.TestContext) => void | Promise<void>,
 ): void {
-  const missing = needs.filter((peer) => !present(peer));
+  unlessMissing(name, needs.filter((peer) => !present(peer)), run);
+}
+
+/** Registers a test; skips it where something is missing, and says what. */
+export function unlessMissing(
+  name: string,
+  missing: Pick<Peer, "command" | "install">[],
+  run: (context: Deno.TestContext) => void | Promise<void>,
+): void {
   for (const peer of missing) {
     console.log(`SKIP ${name}: ${peer.command} is missing; install it with: ${peer.install}`);
   }

@@ -26,6 +26,8 @@ export interface ProgramOptions {
   freshDatabase?: boolean;
   /** Further arguments of every command, e.g. `["--bench", "config/bench-100.yaml"]`. */
   more?: string[];
+  /** What commands are begun with, e.g. `["ip", "netns", "exec", "server"]`. */
+  within?: string[];
 }
 
 /** One bench: a data folder, free ports and a network, for `serve` and the commands that go with it. */
@@ -54,11 +56,18 @@ export class Program {
     ];
   }
 
-  /** Starts `serve` and waits until its log says that it is ready. */
-  async serve(args: string[] = [], ready = "OTA Server Running"): Promise<Serving> {
+  /**
+   * Starts `serve` and waits until its log says that it is ready.
+   * @param within what it is begun with instead of what commands are
+   */
+  async serve(
+    args: string[] = [],
+    ready = "OTA Server Running",
+    within = this.options.within,
+  ): Promise<Serving> {
     const database = join(this.options.data, "db");
     if (!this.options.freshDatabase && !await exists(database)) await prepareEmbedded(database);
-    const serving = new Serving(this.#command(["serve", ...args]).spawn());
+    const serving = new Serving(this.#command(["serve", ...args], within).spawn());
     try {
       await serving.logged(ready);
     } catch (error) {
@@ -71,7 +80,7 @@ export class Program {
 
   /** Runs one command to its end. */
   async run(args: string[]): Promise<CommandResult> {
-    const { code, stdout, stderr } = await this.#command(args).output();
+    const { code, stdout, stderr } = await this.#command(args, this.options.within).output();
     return { code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
   }
 
@@ -82,9 +91,15 @@ export class Program {
     return JSON.parse(stdout.trim().split("\n").at(-1)!);
   }
 
-  #command(args: string[]): Deno.Command {
-    return new Deno.Command(Deno.execPath(), {
-      args: ["run", "--no-check", "-P=program", "src/main.ts", ...args, ...this.#common],
+  #command(args: string[], within: string[] = []): Deno.Command {
+    const [command, ...rest] = [
+      ...within,
+      ...[Deno.execPath(), "run", "--no-check", "-P=program", "src/main.ts"],
+      ...args,
+      ...this.#common,
+    ];
+    return new Deno.Command(command, {
+      args: rest,
       cwd: repository,
       env: { NO_COLOR: "1" },
       stdin: "null",

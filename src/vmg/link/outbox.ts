@@ -2,7 +2,7 @@
 //
 // When there is no more room, what matters least goes first, and of that the oldest: telemetry, then progress of updates,
 // then answers to diagnoses; how an update ended goes last. A message that matters less than all that waits is refused. What
-// has waited for too long goes too, except how an update ended.
+// has waited for too long goes too, except how an update ended: that is taken in also when all the room is under way.
 
 import { z } from "zod";
 import type { StateDatabase } from "../state/database.ts";
@@ -41,11 +41,14 @@ export interface OutboxOptions {
   maxBytes?: number;
   /** How long a message waits at most, milliseconds; how an update ended waits for ever. @default 604800000 (7 days) */
   maxAge?: number;
+  /** Told of each message that is given up: for lack of room, or for its age. */
+  onGivenUp?: (kind: MessageKind, reason: "room" | "age") => void;
 }
 
 const row = z.object({ seq: z.int(), message_id: z.string(), topic: z.string(), payload: z.string() });
 const totals = z.object({ count: z.int(), bytes: z.int() });
 const size = z.object({ seq: z.int(), bytes: z.int() });
+const victims = z.object({ seq: z.int(), rank: z.int() });
 
 /** How long acknowledged messages are collected before they are deleted together, milliseconds. */
 const forgetDelay = 20;
@@ -68,6 +71,7 @@ export class Outbox {
   #dropped = 0;
   readonly #added = new Set<() => void>();
   readonly #maxAge: number;
+  readonly #onGivenUp: OutboxOptions["onGivenUp"];
 
   constructor(state: StateDatabase, options: OutboxOptions = {}) {
     const { maxCount = 10_000, maxBytes = 32 * 1024 * 1024, maxAge = 604_800_000 } = options;
@@ -80,6 +84,7 @@ export class Outbox {
     this.#maxCount = maxCount;
     this.#maxBytes = maxBytes;
     this.#maxAge = maxAge;
+    this.#onGivenUp = options.onGivenUp;
     const { sqlite } = state;
     this.#statements = {
       insert: sqlite.prepare(
@@ -89,10 +94,10 @@ export class Outbox {
         "SELECT seq, message_id, topic, payload FROM outbox WHERE seq > ? ORDER BY seq LIMIT ?",
       ),
       old: sqlite.prepare(
-        "SELECT seq, length(CAST(payload AS BLOB)) AS bytes FROM outbox WHERE rank < ? AND created < ? ORDER BY seq LIMIT 1000",
+        "SELECT seq, rank FROM outbox WHERE rank < ? AND created < ? ORDER BY seq LIMIT 1000",
       ),
       least: sqlite.prepare(
-        "SELECT seq, length(CAST(payload AS BLOB)) AS bytes FROM outbox WHERE rank <= ? ORDER BY rank, seq LIMIT ?",
+        "SELECT seq, rank FROM outbox WHERE rank <= ? ORDER BY rank, seq LIMIT ?",
       ),
       inSlot: sqlite.prepare(
         "SELECT seq, length(CAST(payload AS BLOB)) AS bytes FROM outbox WHERE slot = ? ORDER BY seq",
@@ -114,7 +119,7 @@ export class Outbox {
     return this.#count - this.#acknowledged.size;
   }
 
-  /** Messages given up so far for lack of room. */
+  /** Messages given up so far, for lack of room or for their age. */
   get dropped(): number {
     return this.#dropped;
   }
@@ -155,7 +160,7 @@ export class Outbox {
       return true;
     });
     if (!added) {
-      this.#dropped++;
+      this.#giveUp(rank, "room");
       return undefined;
     }
     for (const run of this.#added) run();
@@ -200,13 +205,13 @@ export class Outbox {
     let gone = 0;
     this.#state.transaction(() => {
       for (const found of this.#statements.old.all(messageKinds.indexOf("final"), now - this.#maxAge)) {
-        const { seq } = size.parse(found);
+        const { seq, rank } = victims.parse(found);
         if (this.#inFlight.has(seq) || this.#acknowledged.has(seq)) continue;
         this.#delete(seq);
+        this.#giveUp(rank, "age");
         gone++;
       }
     });
-    this.#dropped += gone;
     return gone;
   }
 
@@ -225,12 +230,18 @@ export class Outbox {
     if (bytes > this.#maxBytes) return false;
     while (this.#count >= this.#maxCount || this.#bytes + bytes > this.#maxBytes) {
       const victim = this.#statements.least.all(rank, this.#inFlight.size + 1)
-        .map((value) => size.parse(value)).find(({ seq }) => !this.#inFlight.has(seq));
-      if (victim === undefined) return false;
+        .map((value) => victims.parse(value)).find(({ seq }) => !this.#inFlight.has(seq));
+      // What is under way may arrive: it keeps its place. There is an end for each update, so that the bound still holds.
+      if (victim === undefined) return rank === messageKinds.indexOf("final");
       this.#delete(victim.seq);
-      if (!this.#acknowledged.has(victim.seq)) this.#dropped++;
+      if (!this.#acknowledged.has(victim.seq)) this.#giveUp(victim.rank, "room");
     }
     return true;
+  }
+
+  #giveUp(rank: number, reason: "room" | "age"): void {
+    this.#dropped++;
+    this.#onGivenUp?.(messageKinds[rank], reason);
   }
 
   #delete(seq: number): void {

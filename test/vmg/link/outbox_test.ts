@@ -141,6 +141,19 @@ Deno.test("a message that is under way is not dropped for another", async () => 
   });
 });
 
+Deno.test("how an update ended is taken in also when all the room is under way", async () => {
+  await withFolder((open) => {
+    const { outbox } = open({ maxCount: 2 });
+    add(outbox, 1);
+    add(outbox, 2);
+    const underWay = outbox.take(2);
+    assert.equal(add(outbox, 3, "answer"), undefined);
+    assert.notEqual(add(outbox, 4, "final"), undefined);
+    outbox.release(underWay.map(({ seq }) => seq));
+    assert.deepEqual(numbers(outbox), [1, 2, 4]);
+  });
+});
+
 Deno.test("what has waited for too long goes, except how an update ended and what is under way", async () => {
   await withFolder((open) => {
     const { outbox } = open({ maxAge: 60_000 });
