@@ -1,9 +1,12 @@
 // `zonebench diag`: one UDS request to one ECU, straight over the bus or through server, MQTT and vehicle gateway.
 
 import type { Command } from "commander";
+import { stringify } from "yaml";
 import { NegativeResponseError } from "../../hardware/uds/errors.ts";
 import { nrcName } from "../../hardware/uds/nrc.ts";
+import { Sid } from "../../hardware/uds/services.ts";
 import { hexBytes, serviceId } from "../contract/identifiers.ts";
+import { decodeAnswer, type Decoded } from "../server/diagnostics/decode.ts";
 import { findEcu, withEcu } from "./bench_access.ts";
 import {
   asOperator,
@@ -21,6 +24,7 @@ import { askThroughServer } from "./via_server.ts";
 
 interface DiagOptions extends OperatorOptions, TraceOptions {
   viaServer?: boolean;
+  decode?: boolean;
   vin?: string;
   timeout: number;
 }
@@ -35,12 +39,13 @@ interface Outcome {
 export function diagCommand(): Command {
   const command = withJson(
     withOperator(withTrace(makeCommand("diag", "sends one UDS request to an ECU and prints the answer"))),
-    "{request, response, nrc?} as JSON",
+    "{request, response, nrc?} as JSON, with --decode also {decoded}",
   )
     .argument("<ECU>", "ECU id in the bench file, e.g. ECU_003")
     .argument("<SERVICE>", "service id, e.g. 0x22")
     .argument("[DATA]", "what follows, as hexadecimal digits, e.g. F190", "")
     .option("--via-server", "through server, MQTT and vehicle gateway instead of straight over the bus")
+    .option("--decode", "with --json: the answer's fields beside its bytes")
     .option("--vin <vin>", "which vehicle, where several are on the bench")
     .option("--timeout <seconds>", "longest wait for the answer", seconds, 30)
     .action(run);
@@ -69,8 +74,16 @@ async function run(ecuId: string, service: string, data: string, options: DiagOp
     }
     throw error;
   }
-  if (options.json) printJson(outcome);
-  else if (outcome.nrc === undefined) print(describe(outcome.response));
+  const { response, nrc } = outcome;
+  const decoded = response === undefined
+    ? null
+    : decodeAnswer(Number(sid.data), Uint8Array.fromHex(response));
+  if (options.json) printJson(options.decode ? { ...outcome, decoded } : outcome);
+  else if (nrc === undefined) {
+    print(describe(response));
+    // An identifier's text stands beside its bytes already.
+    if (decoded !== null && Number(sid.data) !== Sid.readDataByIdentifier) print(indented(decoded));
+  }
   if (outcome.nrc !== undefined) {
     throw new CommandFailed(
       `${ecuId} refused service ${sid.data}: NRC ${outcome.nrc} ${nrcName(Number(outcome.nrc))}`,
@@ -124,6 +137,11 @@ function describe(response: string | undefined): string {
     ? new TextDecoder("latin1").decode(bytes.subarray(3))
     : "";
   return /^[ -~]+\0*$/.test(text) ? `${spaced}  "${plain(text.replace(/\0+$/, ""))}"` : spaced;
+}
+
+/** Fields, one a line. */
+function indented(decoded: Decoded): string {
+  return stringify(decoded).trimEnd().split("\n").map((line) => `  ${plain(line)}`).join("\n");
 }
 
 function hexByte(value: number): string {

@@ -5,8 +5,7 @@ import type { AuthenticationIdentity } from "../../hardware/uds/authentication.t
 import { x509Identity } from "../../hardware/uds/authentication_x509.ts";
 import type { certificateNames } from "../config/ecu_type.ts";
 import type { BenchConfig, BenchEcuType } from "../config/schema.ts";
-import type { Logger } from "../log.ts";
-import { issueTester, testerCredentialsName } from "../pqc/authority.ts";
+import { testerCredentialsName } from "../pqc/authority.ts";
 import { keyAlgorithmOf, readPrivateKey } from "../pqc/certificates.ts";
 import { CredentialsMissing } from "../pqc/errors.ts";
 import { readIfPresent } from "../pqc/files.ts";
@@ -21,15 +20,13 @@ const algorithms: Readonly<Record<typeof certificateNames[number], CertificateAl
   "ml-dsa-87": "ML-DSA-87",
 };
 
-/** Issues the testers' certificates that the bench file asks for, as far as they are not there. */
-export async function issueTesters(bench: BenchConfig, pki: string, log: Logger): Promise<void> {
-  const wanted = Object.values(bench.ecu_types).flatMap(({ authentication }) =>
-    authentication?.algorithm ?? []
+/** Algorithms of the testers' certificates that the bench file asks the bench's authority for. */
+export function testerAlgorithms({ ecu_types }: BenchConfig): Set<CertificateAlgorithm> {
+  return new Set(
+    Object.values(ecu_types).flatMap(({ authentication: { algorithm } = {} }) =>
+      algorithm === undefined ? [] : [algorithms[algorithm]]
+    ),
   );
-  for (const name of new Set(wanted)) {
-    const { issued, certificateFile } = await issueTester({ directory: pki, algorithm: algorithms[name] });
-    if (issued) log.info(`Certificate issued: ${certificateFile}`);
-  }
 }
 
 /** Who authenticates to ECUs of a type: loaded when it is asked for. Undefined: nobody has to. */

@@ -10,6 +10,7 @@ import {
   type IssueResult,
   issueServer,
   issueServerClient,
+  issueTester,
   issueVehicle,
 } from "../pqc/authority.ts";
 import type { Config } from "../config/schema.ts";
@@ -18,6 +19,7 @@ import { showCertificates } from "../pqc/pki_directory.ts";
 import { type CommonOptions, configOf, foldersOf, makeCommand, withJson } from "./common.ts";
 import { clientProfile, serverProfiles } from "./tls.ts";
 import { placeGateways } from "./bench_description.ts";
+import { testerAlgorithms } from "./ecu_authentication.ts";
 import { examples, print, printJson, printTable, UsageError } from "./output.ts";
 
 export function pkiCommand(): Command {
@@ -52,6 +54,9 @@ function init(): Command {
       print(created ? `Authority made in ${directory}` : `Authority in ${directory} kept as it is`);
       for (const algorithm of algorithms) {
         tell(await issueServer({ directory, names: config.server.names, algorithm }));
+      }
+      for (const algorithm of testerAlgorithms(config.bench)) {
+        tell(await issueTester({ directory, algorithm }));
       }
     });
 }

@@ -12,6 +12,7 @@ import {
   issueOperator,
   issueServer,
   issueServerClient,
+  issueTester,
   issueVehicle,
 } from "../pqc/authority.ts";
 import { CredentialsMissing } from "../pqc/errors.ts";
@@ -30,7 +31,7 @@ import {
   loggerOf,
   makeCommand,
 } from "./common.ts";
-import { ecuTrust, issueTesters } from "./ecu_authentication.ts";
+import { ecuTrust, testerAlgorithms } from "./ecu_authentication.ts";
 import { serveGatewayTls } from "./gateway_tls.ts";
 import { CommandFailed, examples, UsageError } from "./output.ts";
 import { openTrace, type TraceOptions, withTrace } from "./trace.ts";
@@ -166,8 +167,10 @@ async function preparePki(config: Config, folders: DataFolders, log: Logger): Pr
     const { certificateAlgorithm } = profileById(external.profile);
     issued.push(await issueServerClient({ directory, algorithm: certificateAlgorithm }));
   }
+  for (const of of testerAlgorithms(config.bench)) {
+    issued.push(await issueTester({ directory, algorithm: of }));
+  }
   for (const it of issued) if (it.issued) log.info(`Certificate issued: ${it.certificateFile}`);
-  await issueTesters(config.bench, directory, log);
 }
 
 async function serverOptions(config: Config, folders: DataFolders, log: Logger) {

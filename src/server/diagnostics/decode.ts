@@ -1,6 +1,8 @@
 // An ECU's answer in words, by the tables of ISO 14229-1. What is not known is left out: nothing is guessed.
 
+import { decodeUdsMessage } from "../../../hardware/uds/codec/all.ts";
 import { decodeDtcList, dtcStatusNames, formatDtc } from "../../../hardware/uds/dtc.ts";
+import { UdsFormatError } from "../../../hardware/uds/errors.ts";
 import { nrcName } from "../../../hardware/uds/nrc.ts";
 import {
   Did,
@@ -13,13 +15,9 @@ import {
   Session,
   Sid,
 } from "../../../hardware/uds/services.ts";
+import { type Decoded, decodedFields, identified, nameIn } from "./decoded_fields.ts";
 
-export type Decoded = { [key: string]: Decoded } | Decoded[] | string | number | boolean | null;
-
-/** Words to a table's number. */
-function nameIn(table: Readonly<Record<string, number>>, value: number): string | undefined {
-  return Object.entries(table).find(([, number]) => number === value)?.[0];
-}
+export type { Decoded } from "./decoded_fields.ts";
 
 /** Negative response code: `0x31` with its name. */
 export function decodeNrc(code: number): { nrc: string; name: string } {
@@ -49,7 +47,7 @@ export function decodeAnswer(service: number, response: Uint8Array): Decoded {
     case Sid.readDataByIdentifier:
       return dataByIdentifier(data);
     case Sid.readDtcInformation:
-      return dtcInformation(data);
+      return dtcInformation(response);
     case Sid.routineControl:
       return routine(data);
     case Sid.securityAccess:
@@ -63,7 +61,19 @@ export function decodeAnswer(service: number, response: Uint8Array): Decoded {
     case Sid.clearDiagnosticInformation:
       return { cleared: true };
     default:
-      return null;
+      return byCodec(service, response);
+  }
+}
+
+/** Any other answer, as its service's codec has it. */
+function byCodec(service: number, response: Uint8Array): Decoded {
+  try {
+    const message = decodeUdsMessage(response);
+    return message.kind === "response" ? decodedFields(service, message.value) : null;
+  } catch (error) {
+    // Not as the standard says: what the ECU means by it, nobody here knows.
+    if (error instanceof UdsFormatError) return null;
+    throw error;
   }
 }
 
@@ -77,10 +87,8 @@ function session(data: Uint8Array): Decoded {
   };
 }
 
-function identifier(data: Uint8Array): { did: string; name?: string } {
-  const did = data[0] << 8 | data[1];
-  const name = nameIn(Did, did);
-  return { did: hex(did, 4), ...(name === undefined ? {} : { name }) };
+function identifier(data: Uint8Array): { [key: string]: Decoded } {
+  return identified("did", Did, data[0] << 8 | data[1]);
 }
 
 /** 11.2, for one identifier: with several, only the ECU's own description tells where one ends. */
@@ -92,13 +100,16 @@ function dataByIdentifier(data: Uint8Array): Decoded {
 }
 
 /** 12.3 */
-function dtcInformation(data: Uint8Array): Decoded {
+function dtcInformation(response: Uint8Array): Decoded {
+  const data = response.subarray(1);
   if (data.length < 2) return null;
   const [report, mask] = data;
   if (report === DtcReport.numberByStatusMask && data.length === 5) {
     return { status_availability_mask: hex(mask, 2), format: data[2], count: data[3] << 8 | data[4] };
   }
-  if (report !== DtcReport.byStatusMask && report !== DtcReport.supported) return null;
+  if (report !== DtcReport.byStatusMask && report !== DtcReport.supported) {
+    return byCodec(Sid.readDtcInformation, response);
+  }
   const list = decodeDtcList(data.subarray(2));
   if (list === undefined) return null;
   return {
@@ -114,12 +125,9 @@ function dtcInformation(data: Uint8Array): Decoded {
 /** 14.2 */
 function routine(data: Uint8Array): Decoded {
   if (data.length < 3) return null;
-  const id = data[1] << 8 | data[2];
-  const name = nameIn(Routine, id);
   const status = data.subarray(3);
   return {
-    routine: hex(id, 4),
-    ...(name === undefined ? {} : { name }),
+    ...identified("routine", Routine, data[1] << 8 | data[2]),
     ...(status.length === 0 ? {} : { status: status.toHex().toUpperCase() }),
   };
 }

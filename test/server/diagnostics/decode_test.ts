@@ -57,3 +57,46 @@ Deno.test("a security seed is counted, not shown", () => {
   assert.deepEqual(decode(0x27, "6701aabbccdd"), { level: 1, seed_bytes: 4 });
   assert.deepEqual(decode(0x27, "6702"), { level: 1, unlocked: true });
 });
+
+Deno.test("every service's answer is told by the fields of its codec", () => {
+  const cases: [number, string, unknown][] = [
+    [0x23, "63CAFE", { data: "CAFE" }],
+    [0x23, `63${"00".repeat(300)}`, { data_bytes: 300 }],
+    [0x24, "64F20104", { did: "0xF201", scaling: [{ type: 0, length: 4, extension: "" }] }],
+    [0x28, "6803", { control: "disableRxAndTx" }],
+    [0x29, "6903120000", {
+      task: "proofOfOwnership",
+      result: "ownershipVerifiedAuthenticationComplete",
+      session_key_info_bytes: 0,
+    }],
+    [0x29, "690010", { task: "deAuthenticate", result: "deAuthenticationSuccessful" }],
+    [0x2f, "6F0100031234", { did: "0x0100", control: "shortTermAdjustment", state: "1234" }],
+    [0x34, "74200FFF", { max_block_length: 4095 }],
+    [0x36, "7605", { counter: 5, data: "" }],
+    [0x85, "C502", { setting: "off" }],
+    [0x83, "C303003201F4", { access: "readActive", timing: { p2_ms: 50, p2_star_ms: 5000 } }],
+    [0x19, "5904056216090101F40D00", {
+      report: "0x04",
+      code: "P0562-16",
+      status: "0x09",
+      status_names: ["testFailed", "confirmedDtc"],
+      records: "0101F40D00",
+    }],
+    [0x19, "5914056216FF", { report: "0x14", counters: [{ dtc: "P0562-16", counter: -1 }] }],
+    [0x19, "5908FF200005621609", {
+      report: "0x08",
+      status_availability_mask: "0xFF",
+      dtcs: [{
+        severity: "0x20",
+        severity_names: ["maintenanceOnly"],
+        functional_unit: 0,
+        code: "P0562-16",
+        status: "0x09",
+        status_names: ["testFailed", "confirmedDtc"],
+      }],
+    }],
+  ];
+  for (const [service, hex, expected] of cases) {
+    assert.deepEqual(decode(service, hex.toLowerCase()), expected, hex);
+  }
+});
