@@ -37,7 +37,7 @@ export interface SlcanBusOptions {
   listenOnly?: boolean;
   /** How the firmware acknowledges. Much of it does not at all. @default "none" */
   acknowledgement?: Acknowledgement;
-  /** Frames sent ahead of their acknowledgements: fewer for an adapter whose own queue holds fewer. @default 64 */
+  /** Frames sent ahead of their acknowledgements: fewer for an adapter whose own queue holds fewer. @default 128 */
   window?: number;
   /** Times of frames from the adapter's clock instead of arrival. @default false */
   timestamps?: boolean;
@@ -571,7 +571,7 @@ function checkSettings(options: SlcanBusOptions): Settings {
       : dataBitRateCommand(options.dataBitRate),
     listenOnly: options.listenOnly ?? false,
     acknowledgement: options.acknowledgement ?? "none",
-    window: options.window ?? 64,
+    window: options.window ?? 128,
     timestamps: options.timestamps ?? false,
     commands: options.commands ?? [],
     commandTimeout: options.commandTimeout ?? 1000,

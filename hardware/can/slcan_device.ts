@@ -107,6 +107,16 @@ export class SlcanDevice {
   readonly #lines: SlcanLineReader;
   readonly #frames = new SlcanFrameReader();
   readonly #queue: CanFrame[] = [];
+  /** What follows a frame that was handed to the bus: the same for all, as they are many. */
+  readonly #sent = (): void => {
+    this.#sending--;
+    if (this.#sending <= this.#options.transmitQueue) this.#room?.();
+  };
+  readonly #notSent = (error: unknown): void => {
+    this.#sent();
+    this.#latched |= statusBits.busError;
+    this.#log(messageOf(error));
+  };
   #filter = openFilter();
   #bitRate: number;
   #dataBitRate: number;
@@ -245,15 +255,7 @@ export class SlcanDevice {
 
   #send(bus: CanBus, frame: CanFrame): void {
     this.#sending++;
-    const done = () => {
-      this.#sending--;
-      if (this.#sending <= this.#options.transmitQueue) this.#room?.();
-    };
-    bus.send(frame).then(done, (error) => {
-      done();
-      this.#latched |= statusBits.busError;
-      this.#log(`${bus.name}: ${messageOf(error)}`);
-    });
+    bus.send(frame).then(this.#sent, this.#notSent);
   }
 
   /** @returns whether it was done; answers then */

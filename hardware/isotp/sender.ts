@@ -38,7 +38,8 @@ interface Grant {
 
 /**
  * Frames that are handed over together: few at first, more where the bus takes them at once. A batch that takes long
- * keeps an abort waiting, one that is over at once costs more than its frames.
+ * keeps an abort waiting, one that is over at once costs more than its frames. While the bus works on one, the next
+ * is handed over: it never stands still for want of frames.
  */
 const leastBatch = 16;
 const mostBatch = 256;
@@ -52,8 +53,11 @@ export class Sender {
   /** Data bytes of a full consecutive frame. */
   readonly #perFrame: number;
   readonly #flowDue: Deadline;
-  readonly #frames: CanFrame[] = [];
+  /** Frames that are used again: of the batch that the bus works on, and of the one after it. */
+  readonly #pools: [CanFrame[], CanFrame[]] = [[], []];
   #batch = leastBatch;
+  /** The batch handed over last, until the bus has taken it. */
+  #handed: Promise<void> | undefined;
   #busy = false;
   /** Whether a flow control is awaited (9.8.3): any other is ignored. */
   #awaiting = false;
@@ -113,6 +117,9 @@ export class Sender {
         await this.#put(single, { timeout: Math.min(settings.nAs, timeout), signal });
       } else await this.#segmented(message, timeout, signal);
     } finally {
+      // Its frames are free again then. What became of it is told already, or follows from what is.
+      await this.#handed?.catch(() => {});
+      this.#handed = undefined;
       signal?.removeEventListener("abort", abort);
       this.#flowDue.clear();
       this.#awaiting = false;
@@ -185,12 +192,15 @@ export class Sender {
         if (gap > 0 && clock.now() < earliest) await this.#until(earliest);
         if (end === blockEnd && end < message.length) this.#expectFlowControl();
         const frames = this.#fill(message, at, end, sequenceNumber);
-        if (frames.length === 1) await this.#put(frames[0], options);
-        else await this.#putAll(frames, options);
+        if (frames.length === 1) {
+          await this.#batchTaken();
+          await this.#put(frames[0], options);
+        } else await this.#putAll(frames, options);
         earliest = clock.now() + gap;
         sequenceNumber = sequenceNumber + frames.length & 0x0f;
         at = end;
       }
+      await this.#batchTaken();
       flowDue = clock.now() + nBs;
     }
   }
@@ -198,7 +208,9 @@ export class Sender {
   /** Consecutive frames for the bytes from `at` to `end`, in frames that are used again. */
   #fill(message: Uint8Array, at: number, end: number, sequenceNumber: number): CanFrame[] {
     const { out, settings } = this.#ends;
-    const frames: CanFrame[] = this.#frames;
+    const frames = this.#pools[0];
+    // The next batch takes the other one.
+    this.#pools.reverse();
     let used = 0;
     for (; at + this.#perFrame <= end; used++, sequenceNumber++) {
       if (used === frames.length) frames.push(frameOf(out, settings, settings.txDl));
@@ -232,19 +244,39 @@ export class Sender {
     this.#check();
   }
 
+  /** Hands a batch over when there is none before the one that the bus works on. */
   async #putAll(frames: CanFrame[], options: SendOptions): Promise<void> {
-    const { bus, settings } = this.#ends;
     this.#check();
-    const began = settings.clock.now();
+    const before = this.#handed;
+    const batch = this.#deliver(frames, options, before ?? Promise.resolve());
+    // Whoever waits for it is told; when the one before it fails nobody does any more.
+    batch.catch(() => {});
+    this.#handed = batch;
+    await before;
+    this.#check();
+  }
+
+  async #deliver(frames: CanFrame[], options: SendOptions, before: Promise<void>): Promise<void> {
+    const { bus, settings } = this.#ends;
+    let began = settings.clock.now();
+    const inTurn = before.then(() => began = settings.clock.now());
+    inTurn.catch(() => {});
     try {
       await bus.sendAll?.(frames, options);
     } catch (error) {
       throw this.#busError(error, began, options);
     }
-    this.#check();
     const took = settings.clock.now() - began;
     if (took < quickBatch) this.#batch = Math.min(mostBatch, this.#batch * 2);
     else if (took > slowBatch) this.#batch = Math.max(leastBatch, this.#batch >> 1);
+  }
+
+  /** Waits until the bus has taken all that was handed over. */
+  async #batchTaken(): Promise<void> {
+    if (this.#handed === undefined) return;
+    await this.#handed;
+    this.#handed = undefined;
+    this.#check();
   }
 
   #busError(error: unknown, began: number, options: SendOptions): unknown {

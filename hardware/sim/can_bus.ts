@@ -128,26 +128,29 @@ export class VirtualCanBus {
       );
     }
     return new Promise((resolve, reject) => {
-      const abort = () => {
-        if (node.waiting.delete(waiting)) reject(signal?.reason);
-      };
-      const leave = () => signal?.removeEventListener("abort", abort);
       const waiting: WaitingFrame = {
-        // The caller may use the bytes again before a late frame is heard.
-        frame: { ...frame, data: frame.data.slice() },
+        frame,
         node,
         deadline: this.#clock.now() + timeout,
         order: this.#order++,
-        resolve: () => {
-          leave();
-          resolve();
-        },
-        reject: (reason) => {
-          leave();
-          reject(reason);
-        },
+        resolve,
+        reject,
       };
-      signal?.addEventListener("abort", abort, { once: true });
+      // Frames are many, and most come without one.
+      if (signal !== undefined) {
+        const abort = () => {
+          if (node.waiting.delete(waiting)) reject(signal.reason);
+        };
+        signal.addEventListener("abort", abort, { once: true });
+        waiting.resolve = () => {
+          signal.removeEventListener("abort", abort);
+          resolve();
+        };
+        waiting.reject = (reason) => {
+          signal.removeEventListener("abort", abort);
+          reject(reason);
+        };
+      }
       node.waiting.add(waiting);
       node.watch();
       this.#pumpSoon();
@@ -163,17 +166,21 @@ export class VirtualCanBus {
 
   #pump(): void {
     let burst = 0;
+    // Of a burst without pacing: it takes no time.
+    let now = 0;
     try {
       for (;;) {
         this.#onWire ??= this.#arbitrate();
         if (this.#onWire === undefined) break;
         const { waiting, due } = this.#onWire;
-        const wait = this.#line.wait(due);
-        if (this.#paced && wait > 0) {
-          this.#later(wait, () => this.#pumpSoon());
-          return;
-        }
-        if (!this.#paced && ++burst > longestBurst) {
+        if (this.#paced) {
+          const wait = this.#line.wait(due);
+          if (wait > 0) {
+            this.#later(wait, () => this.#pumpSoon());
+            return;
+          }
+          this.#line.released(due);
+        } else if (++burst > longestBurst) {
           const turn = setImmediate(() => {
             this.#timers.delete(cancel);
             this.#pumpSoon();
@@ -181,10 +188,9 @@ export class VirtualCanBus {
           const cancel = () => clearImmediate(turn);
           this.#timers.add(cancel);
           return;
-        }
+        } else if (burst === 1) now = this.#clock.now();
         this.#onWire = undefined;
-        this.#line.released(due);
-        this.#sent(waiting, this.#paced ? due : this.#clock.now());
+        this.#sent(waiting, this.#paced ? due : now);
       }
     } finally {
       this.#pumping = false;
@@ -237,13 +243,16 @@ export class VirtualCanBus {
       }
     }
     waiting.resolve();
-    const deliver = (at: number) => {
-      for (let copy = 0; copy < copies; copy++) {
-        for (const other of this.#nodes) if (other !== node) other.hear({ frame, time: at });
-      }
-    };
-    if (late === undefined) deliver(time);
-    else this.#later(late, () => deliver(this.#clock.now()));
+    if (late === undefined) return this.#deliver(frame, node, copies, time);
+    // The sender may use the bytes again before a late frame is heard.
+    const kept = { ...frame, data: frame.data.slice() };
+    this.#later(late, () => this.#deliver(kept, node, copies, this.#clock.now()));
+  }
+
+  #deliver(frame: CanFrame, from: VirtualCanNode, copies: number, time: number): void {
+    for (let copy = 0; copy < copies; copy++) {
+      for (const other of this.#nodes) if (other !== from) other.hear({ frame, time });
+    }
   }
 
   #later(delay: number, run: () => void): void {

@@ -413,6 +413,47 @@ Deno.test("a block is given to the bus in batches where it takes them, with the 
   assert.deepEqual(node.batches, [16, 16, 64, 5]);
 });
 
+Deno.test("while the bus works on a batch the next one stands ready, and each keeps its bytes until it is taken", async () => {
+  const { node, transport, ecu, taken } = setup({ batches: true });
+  assert.ok(node instanceof BatchNode);
+  const sending = transport.send(counting(6 + 7 * 40), wait);
+  await settled();
+  node.holding = true;
+  await ecu("7E8#300000");
+  assert.deepEqual(node.batches, [16, 16]);
+  node.held.shift()?.();
+  await settled();
+  assert.equal(node.batches.length, 3);
+  while (node.held.length > 0) {
+    node.held.shift()?.();
+    await settled();
+  }
+  await sending;
+  const frames = taken().slice(1);
+  assert.equal(frames.length, 40);
+  assert.equal(frames[0], "7E0#21060708090A0B0C");
+  assert.equal(frames[16], "7E0#21767778797A7B7C");
+  assert.equal(frames[39], "7E0#281718191A1B1C1D");
+});
+
+Deno.test("a message that ends while batches wait is over when its frames are free again", async () => {
+  const { node, transport, client, ecu } = setup({ batches: true });
+  assert.ok(node instanceof BatchNode);
+  let over = false;
+  const sending = transport.send(counting(6 + 7 * 40), wait).finally(() => over = true);
+  sending.catch(() => {});
+  await settled();
+  node.holding = true;
+  await ecu("7E8#300000");
+  client.close();
+  node.held.shift()?.();
+  await settled();
+  assert.equal(over, false);
+  node.held.shift()?.();
+  await assert.rejects(sending, /client is closed/);
+  assert.deepEqual(node.batches, [16, 16]);
+});
+
 Deno.test("with STmin frames go one by one though the bus takes batches", async () => {
   const { node, transport, ecu, clock } = setup({ batches: true });
   assert.ok(node instanceof BatchNode);

@@ -145,15 +145,18 @@ export class MemoryNode implements CanBus {
 export class BatchNode extends MemoryNode {
   /** Frames of each batch. */
   readonly batches: number[] = [];
+  /** Batches that wait to be taken while `holding`: each call takes one. */
+  readonly held: (() => void)[] = [];
+  holding = false;
 
-  sendAll(frames: readonly CanFrame[]): Promise<void> {
+  async sendAll(frames: readonly CanFrame[]): Promise<void> {
     if (this.record) this.batches.push(frames.length);
+    if (this.holding) await new Promise<void>((resolve) => this.held.push(resolve));
     for (const frame of frames) {
       checkFrame(frame);
       if (this.record) this.sent.push({ time: 0, text: showFrame(frame) });
       this.deliver(frame);
     }
-    return Promise.resolve();
   }
 }
 
