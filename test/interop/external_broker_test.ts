@@ -8,15 +8,7 @@ import { initAuthority, issueServerClient } from "../../src/pqc/authority.ts";
 import { loadCredentials } from "../../src/pqc/pki_directory.ts";
 import { profileById } from "../../src/pqc/profiles.ts";
 import type { ExternalBrokerOptions } from "../../src/server/mod.ts";
-import {
-  ecu,
-  eventually,
-  report,
-  startTestServer,
-  type TestServer,
-  vinA,
-  vinB,
-} from "../server/running_server.ts";
+import { eventually, startTestServer, type TestServer, vinA, vinB } from "../server/running_server.ts";
 import { startMosquitto, type TestMosquitto } from "../support/mosquitto.ts";
 import { interopTest, peers } from "../support/peers.ts";
 

@@ -21,8 +21,7 @@ export function startForwarder(hostname: string, targets: readonly Target[]): Fo
     const outgoing = await firstOf(targets);
     if (outgoing === undefined) return close(incoming);
     open.add(outgoing);
-    const pipe = (from: Deno.Conn, to: Deno.Conn) =>
-      from.readable.pipeTo(to.writable).catch(() => {}); // One end that breaks ends both.
+    const pipe = (from: Deno.Conn, to: Deno.Conn) => from.readable.pipeTo(to.writable).catch(() => {}); // One end that breaks ends both.
     await Promise.race([pipe(incoming, outgoing), pipe(outgoing, incoming)]);
     for (const conn of [incoming, outgoing]) {
       open.delete(conn);
