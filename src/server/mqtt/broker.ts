@@ -70,6 +70,8 @@ class Broker implements RunningBroker {
   readonly #connectionOf = new WeakMap<Client, Connection>();
   /** The newest connection of each vehicle. */
   readonly #current = new Map<string, Connection>();
+  /** The newest connection of each client id that sent CONNECT, as long as the broker does not know it. */
+  readonly #arriving = new Map<string, Promise<void>>();
   #aedes: Aedes | undefined;
   #listener: TlsListener | undefined;
   #stopping = false;
@@ -134,6 +136,7 @@ class Broker implements RunningBroker {
       authorizeForward: (client, packet) => this.#forward(client, packet),
     });
     this.#aedes = aedes;
+    aedes.on("client", (client) => this.#connectionOf.get(client)?.arrived.resolve());
     aedes.on("clientReady", (client) => this.#ready(client));
     aedes.on("subscribe", (_subscriptions, client) => this.#subscribed(client));
     aedes.on("ack", (packet, client) => {
@@ -202,6 +205,7 @@ class Broker implements RunningBroker {
     this.#connectionOf.set(client, connection);
     this.#options.metrics.connections.set({ listener: "mqtt" }, this.#connections.size);
     stream.once("close", () => {
+      connection.arrived.resolve();
       this.#connections.delete(client);
       this.#options.metrics.connections.set({ listener: "mqtt" }, this.#connections.size);
       this.#log.debug(`Connection of ${identity.name} from ${remoteAddress} closed`);
@@ -230,6 +234,7 @@ class Broker implements RunningBroker {
         connack.identifierRejected,
       );
     }
+    await this.#turn(connection);
     const vehicle = await this.#options.registry.find(identity.vin);
     connection.vmgId = vehicle?.vmgId;
     // 3.1.2.5: a will is published in the client's name, so it must be what the client itself may publish.
@@ -245,6 +250,19 @@ class Broker implements RunningBroker {
     connection.client = client;
     connection.accepted = true;
     if (!packet.clean) this.#delivery.begin(connection);
+  }
+
+  /**
+   * 3.1.4-2: a client that comes again takes the place of its earlier connection. The broker looks that up when it knows it;
+   * of two that came at once neither would see the other, and both would stay.
+   */
+  async #turn({ identity: { name }, arrived: { promise } }: Connection): Promise<void> {
+    const before = this.#arriving.get(name);
+    this.#arriving.set(name, promise);
+    void promise.then(() => {
+      if (this.#arriving.get(name) === promise) this.#arriving.delete(name);
+    });
+    await before;
   }
 
   async #wrongWill(

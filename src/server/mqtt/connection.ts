@@ -13,6 +13,8 @@ const refreshInterval = 1000;
 export class Connection {
   connect: ConnectPacket | undefined;
   client: Client | undefined;
+  /** Settles when the broker knows the client by its id, or the connection is over. */
+  readonly arrived = Promise.withResolvers<void>();
   /** Whether CONNECT was accepted. */
   accepted = false;
   vmgId: string | undefined;
