@@ -29,7 +29,12 @@ export class LineTime {
 
   /** How long to wait until what is due then is released; 0: no longer. */
   wait(due: number): number {
-    return Math.max(0, due - this.#clock.now() - this.#early);
+    return Math.max(0, -this.past(due));
+  }
+
+  /** How long ago what is due then could be released; negative: how long until then. */
+  past(due: number): number {
+    return this.#clock.now() + this.#early - due;
   }
 
   /** The line's own time: behind the clock by what the last release was late. */
@@ -40,9 +45,15 @@ export class LineTime {
     return since <= longestCatchUp ? now - this.#lateness : now;
   }
 
-  /** Books the line for a duration, from now or from the end of what is booked. @returns when it ends */
-  book(duration: number): number {
-    this.#freeAt = Math.max(this.#freeAt, this.now()) + duration;
+  /**
+   * Books the line for a duration, behind all that is booked.
+   *
+   * @param ready when what is carried stood ready, of the line's own time: it does not wait for this machine to book it. @default now
+   * @returns when it ends
+   */
+  book(duration: number, ready: number = this.now()): number {
+    const earliest = Math.max(ready, this.#clock.now() - longestCatchUp);
+    this.#freeAt = Math.max(this.#freeAt, earliest) + duration;
     return this.#freeAt;
   }
 

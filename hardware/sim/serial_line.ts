@@ -15,6 +15,15 @@ const bitsPerByte = 10;
 /** Bytes that are handed on together stand for at most this much of the line's time, ms. */
 const slice = 1;
 
+/** Bytes that a host's driver hands over at once at most, as a tty does. */
+const chunkLength = 4_096;
+
+/** Bytes that the host has written, and when. */
+interface Arrival {
+  bytes: Uint8Array<ArrayBuffer>;
+  ready: number;
+}
+
 /** The adapter's end of a serial line. */
 export class SerialLine implements ByteStream {
   readonly #stream: ByteStream;
@@ -23,8 +32,12 @@ export class SerialLine implements ByteStream {
   readonly #receiving: LineTime;
   readonly #sending: LineTime;
   readonly #ended = new AbortController();
-  readonly #chunk = new Uint8Array(4_096);
-  #left = this.#chunk.subarray(0, 0);
+  /** What the line carries, and what the host has ready behind it. */
+  readonly #chunks = [new Uint8Array(chunkLength), new Uint8Array(chunkLength)];
+  #left = new Uint8Array(0);
+  /** When what is left stood ready. */
+  #ready = 0;
+  #ahead: Promise<Arrival | null> | undefined;
 
   constructor(stream: ByteStream, { baudRate, clock }: SerialLineOptions) {
     this.#stream = stream;
@@ -37,18 +50,21 @@ export class SerialLine implements ByteStream {
   async read(into: Uint8Array): Promise<number | null> {
     if (into.length === 0) return 0;
     if (this.#left.length === 0) {
-      const count = await this.#stream.read(this.#chunk);
-      if (count === null) return null;
-      this.#left = this.#chunk.subarray(0, count);
+      const arrival = await (this.#ahead ?? this.#fetch());
+      if (arrival === null) return null;
+      this.#left = arrival.bytes;
+      this.#ready = arrival.ready;
+      // The line goes on carrying while the adapter is busy with what it has: it must not wait for the next read.
+      this.#ahead = this.#fetch();
+      this.#ahead.catch(() => {}); // Told to the next read.
     }
-    const first = this.#receiving.book(this.#byteTime);
+    const first = this.#receiving.book(this.#byteTime, this.#ready);
     if (!await this.#until(this.#receiving, first)) return null;
     this.#receiving.released(first);
     // What has come meanwhile comes with it.
     const most = Math.min(this.#left.length, into.length);
-    let count = 1;
-    while (count < most && this.#receiving.wait(first + count * this.#byteTime) === 0) count++;
-    if (count > 1) this.#receiving.released(this.#receiving.book((count - 1) * this.#byteTime));
+    const count = Math.min(most, 1 + Math.max(0, Math.floor(this.#receiving.past(first) / this.#byteTime)));
+    if (count > 1) this.#receiving.released(this.#receiving.book((count - 1) * this.#byteTime, this.#ready));
     into.set(this.#left.subarray(0, count));
     this.#left = this.#left.subarray(count);
     return count;
@@ -70,6 +86,13 @@ export class SerialLine implements ByteStream {
   close(): void {
     this.#ended.abort();
     closeQuietly(this.#stream);
+  }
+
+  async #fetch(): Promise<Arrival | null> {
+    const [chunk] = this.#chunks;
+    this.#chunks.reverse();
+    const count = await this.#stream.read(chunk);
+    return count === null ? null : { bytes: chunk.subarray(0, count), ready: this.#receiving.now() };
   }
 
   /** Whether the line is still there at that time. */

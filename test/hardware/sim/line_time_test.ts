@@ -47,3 +47,20 @@ Deno.test("what a stop of the whole machine cost is made up for within a bound",
   at(5000.25).released(due);
   assert.equal(at(5000.25).book(0.25), 4900.5);
 });
+
+Deno.test("what stood ready while the line was busy follows at once, however late it is booked", () => {
+  const { at } = line();
+  const due = at(0).book(10);
+  at(10).released(due);
+  assert.equal(at(25).book(0.25, 4), 10.25, "ready at 4, the line free at 10");
+  assert.equal(at(25).book(0.25, 20), 20.25, "the line idle until 20");
+  assert.equal(at(5000).book(0.25, 30), 4900.25, "a stop of the machine is made up for within a bound");
+});
+
+Deno.test("how far a line is past an instant tells what else may go", () => {
+  const { at } = line();
+  assert.equal(at(7).past(4), 3);
+  assert.equal(at(7).past(9), -2);
+  assert.equal(at(7).wait(9), 2);
+  assert.equal(at(7).wait(4), 0);
+});

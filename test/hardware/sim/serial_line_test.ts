@@ -3,8 +3,8 @@ import type { ByteStream } from "../../../hardware/byte_stream.ts";
 import { SerialLine } from "../../../hardware/sim/serial_line.ts";
 import { settle, TestClock } from "../uds/test_clock.ts";
 
-/** What a host sent, and what it was sent. */
-function wire(toAdapter: Uint8Array): { stream: ByteStream; toHost: number[] } {
+/** What a host sent, at most so many bytes a read, and what it was sent. */
+function wire(toAdapter: Uint8Array, chunk = Infinity): { stream: ByteStream; toHost: number[] } {
   const toHost: number[] = [];
   let left = toAdapter;
   return {
@@ -12,7 +12,7 @@ function wire(toAdapter: Uint8Array): { stream: ByteStream; toHost: number[] } {
     stream: {
       read(into) {
         if (left.length === 0) return Promise.resolve(null);
-        const count = Math.min(left.length, into.length);
+        const count = Math.min(left.length, into.length, chunk);
         into.set(left.subarray(0, count));
         left = left.subarray(count);
         return Promise.resolve(count);
@@ -44,6 +44,22 @@ Deno.test("each byte from the host takes the time of ten bits", async () => {
   await clock.advance(10);
   await reading;
   assert.deepEqual(came, [[1, 1], [2, 2], [3, 3]]);
+});
+
+Deno.test("the line carries what the host has ready while the adapter is busy with what came before", async () => {
+  const clock = new TestClock();
+  const line = new SerialLine(wire(Uint8Array.of(1, 2, 3, 4), 2).stream, { baudRate, clock });
+  const into = new Uint8Array(16);
+  const read = async (): Promise<number[]> => [...into.subarray(0, await line.read(into) ?? 0)];
+  const first = read();
+  await clock.advance(1);
+  assert.deepEqual(await first, [1]);
+  await clock.advance(1);
+  assert.deepEqual(await read(), [2]);
+  // Busy until 4 ms: both bytes of the next chunk have come by then.
+  await clock.advance(2);
+  assert.deepEqual(await read(), [3, 4]);
+  assert.equal(await line.read(into), null);
 });
 
 Deno.test("each byte to the host takes the time of ten bits, and the writer waits for it", async () => {
