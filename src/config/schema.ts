@@ -239,7 +239,7 @@ const mqtt = z.strictObject({
       "must be empty or 1 to 64 letters, digits, '_', '-', '.'",
     ),
     names: z.array(z.enum(["vmg_id", "vin"])).min(1).max(2),
-    keepalive: seconds.max(65_535),
+    keepalive: z.int().min(1).max(65_535),
     connect_timeout: seconds,
     reconnect_min: seconds,
     reconnect_max: seconds,

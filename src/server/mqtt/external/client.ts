@@ -47,6 +47,8 @@ const leaseRound = 2_500;
 const sessionExpiry = 604_800;
 /** A vehicle that is back has this long to show what it has, before that is sent again. Milliseconds. */
 const showTime = 5_000;
+/** A connection that was up for so long is no failure when it ends, in milliseconds. */
+const heldUp = 5_000;
 /** Longest time for one session of a server that is gone, in milliseconds. */
 const takeOverLimit = 300_000;
 
@@ -141,11 +143,16 @@ class ExternalBroker implements RunningBroker {
         const own = held;
         await this.#connected(own.clientId, AbortSignal.any([signal, own.lost]), async (session) => {
           await this.#serve(session, shareGroup, own.clientId);
-          this.#backoff.reset();
           tried();
           this.#round();
-          const ended = await orAborted(session.closed, AbortSignal.any([signal, own.lost]));
-          throw ended ?? new BrokerSessionError("the connection is closed");
+          const began = performance.now();
+          try {
+            const ended = await orAborted(session.closed, AbortSignal.any([signal, own.lost]));
+            throw ended ?? new BrokerSessionError("the connection is closed");
+          } finally {
+            // One that ends at once each time, as over a message that cannot be stored, is no success.
+            if (performance.now() - began > heldUp) this.#backoff.reset();
+          }
         });
       } catch (error) {
         if (!signal.aborted) this.#log.warn(`The broker is away: ${describeError(error)}`);
@@ -233,7 +240,9 @@ class ExternalBroker implements RunningBroker {
     try {
       await this.#clientIds.release(clientId);
     } catch (error) {
-      this.#log.debug(`The client id ${shortId(clientId)} is given back by time alone: ${describeError(error)}`);
+      this.#log.debug(
+        `The client id ${shortId(clientId)} is given back by time alone: ${describeError(error)}`,
+      );
     }
   }
 

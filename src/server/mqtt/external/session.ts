@@ -335,6 +335,8 @@ export class BrokerSession {
   #answer(name: string, to: string): Promise<Packet> {
     if (this.#over) return Promise.reject(this.#gone());
     const { promise, resolve, reject } = Promise.withResolvers<Packet>();
+    // Whoever asked awaits it after having sent the question, which may fail first.
+    promise.catch(() => {});
     const { answerTimeout } = this.#options;
     const timer = setTimeout(
       () => this.#fail(`no answer to ${to} within ${answerTimeout} ms`),
