@@ -14,6 +14,7 @@ import { linkCommand } from "./commands/link.ts";
 import { CommandFailed, examples, printError, UsageError } from "./commands/output.ts";
 import { mqttCommand } from "./commands/mqtt.ts";
 import { pkiCommand } from "./commands/pki.ts";
+import { repoCommand } from "./commands/repo.ts";
 import { serveCommand } from "./commands/serve.ts";
 import { updateCommand } from "./commands/update.ts";
 import { vciCommand } from "./commands/vci.ts";
@@ -31,6 +32,7 @@ function program(): Command {
   const commands = [
     serveCommand(),
     pkiCommand(),
+    repoCommand(),
     mqttCommand(),
     firmwareCommand(),
     updateCommand(),

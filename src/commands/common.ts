@@ -32,6 +32,7 @@ export interface DataFolders {
   server: string;
   vmg: string;
   bench: string;
+  repository: string;
   temporary: string;
 }
 
@@ -43,6 +44,7 @@ export function foldersOf(root: string): DataFolders {
     server: root,
     vmg: join(root, "vmg"),
     bench: join(root, "bench"),
+    repository: join(root, "repo"),
     temporary: join(root, "tmp"),
   };
 }

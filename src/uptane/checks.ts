@@ -235,7 +235,7 @@ export class Checker {
       subject,
       asks,
       passed: false,
-      message: error.message,
+      message,
       attack: error.attack,
     });
     return error;

@@ -19,7 +19,9 @@ async function run(args: string[], common = false) {
 Deno.test("--help ends with 0 and names every command", async () => {
   const { code, stdout } = await run(["--help"]);
   assert.equal(code, 0);
-  for (const command of ["serve", "pki", "firmware", "update", "vci", "discover", "diag", "dtc", "flash"]) {
+  for (
+    const command of ["serve", "pki", "repo", "firmware", "update", "vci", "discover", "diag", "dtc", "flash"]
+  ) {
     assert.match(stdout, new RegExp(`^  ${command}\\b`, "m"));
   }
 });

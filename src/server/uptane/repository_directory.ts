@@ -1,0 +1,169 @@
+// The folder in which repositories lie: metadata as it is given out, what still waits for signatures, and private keys.
+//
+//   director/1.root.json …                        the Director's roots; a vehicle's files below director/<VIN>/
+//   image/1.root.json, timestamp.json …           the Image repository's metadata
+//   image/targets/body/<SHA-256>.1.bin            its images (Uptane Standard 2.1, section 5.2.7)
+//   staged/image/2.root.json …                    not given out: signatures are missing
+//   keys/image-targets-<key id>.key               private keys, mode 0600
+
+import { dirname, join } from "node:path";
+import { type Metadata, readMetadata } from "../../uptane/envelope.ts";
+import { importSigner, KeyError, type LocalSigner } from "../../uptane/keys.ts";
+import { type RepositoryName, repositoryNames, type TopLevelRole } from "../../uptane/models.ts";
+import { makePrivateDirectory, privateMode, publicMode, withLock, writeWhole } from "../../pqc/files.ts";
+
+/** Longest wait for another program that works in the folder, ms. */
+const lockTimeout = 30_000;
+
+/** A file in the folder is not what it should be. */
+export class RepositoryDirectoryError extends Error {
+  override readonly name = "RepositoryDirectoryError";
+}
+
+/** Metadata with the number in its file's name. */
+export interface Numbered<Role extends TopLevelRole> {
+  readonly version: number;
+  readonly metadata: Metadata<Role>;
+}
+
+/** A file that waits for signatures. */
+export interface Staged {
+  readonly repository: RepositoryName;
+  readonly fileName: string;
+  /** Role and version in the file's name. */
+  readonly role: string;
+  readonly version: number;
+  readonly path: string;
+}
+
+const numbered = /^([1-9]\d{0,15})\.([A-Za-z0-9][A-Za-z0-9_.-]*)\.json$/;
+
+/** The folder. */
+export class RepositoryDirectory {
+  /** @param path e.g. `data/repo` */
+  constructor(readonly path: string) {}
+
+  /** Makes the folder, and runs `work` while nobody else does so. */
+  async locked<T>(work: () => Promise<T>): Promise<T> {
+    await makePrivateDirectory(this.path);
+    return await withLock(this.path, lockTimeout, work);
+  }
+
+  /** Bytes of a file; undefined if there is none. */
+  async read(...parts: string[]): Promise<Uint8Array | undefined> {
+    try {
+      return await Deno.readFile(join(this.path, ...parts));
+    } catch (error) {
+      if (error instanceof Deno.errors.NotFound) return undefined;
+      throw error;
+    }
+  }
+
+  /** The newest metadata of a role; undefined if there is none. @throws {EnvelopeError} */
+  async newest<Role extends TopLevelRole>(
+    repository: RepositoryName,
+    kind: Role,
+    role: string = kind,
+  ): Promise<Numbered<Role> | undefined> {
+    let version = 0;
+    for (const name of await this.#names(repository)) {
+      const [, digits, found] = numbered.exec(name) ?? [];
+      if (found === role) version = Math.max(version, Number(digits));
+    }
+    if (version === 0) return undefined;
+    const bytes = await this.read(repository, `${version}.${role}.json`);
+    return bytes && { version, metadata: this.#parsed(kind, bytes, `${repository}/${version}.${role}.json`) };
+  }
+
+  /** The timestamp, whose name has no number; undefined if there is none. */
+  async timestamp(repository: RepositoryName): Promise<Metadata<"timestamp"> | undefined> {
+    const bytes = await this.read(repository, "timestamp.json");
+    return bytes && this.#parsed("timestamp", bytes, `${repository}/timestamp.json`);
+  }
+
+  #parsed<Role extends TopLevelRole>(kind: Role, bytes: Uint8Array, name: string): Metadata<Role> {
+    try {
+      return readMetadata(kind, bytes);
+    } catch (cause) {
+      const reason = cause instanceof Error ? cause.message : String(cause);
+      throw new RepositoryDirectoryError(`${join(this.path, name)}: ${reason}`, { cause });
+    }
+  }
+
+  /** Gives a file out. */
+  async write(repository: RepositoryName, fileName: string, bytes: Uint8Array): Promise<void> {
+    await this.#write(bytes, repository, fileName);
+  }
+
+  /** Puts a file aside that waits for signatures. */
+  async stage(repository: RepositoryName, fileName: string, bytes: Uint8Array): Promise<string> {
+    return await this.#write(bytes, "staged", repository, fileName);
+  }
+
+  async #write(bytes: Uint8Array, ...parts: string[]): Promise<string> {
+    const path = join(this.path, ...parts);
+    await Deno.mkdir(dirname(path), { recursive: true, mode: 0o755 });
+    await writeWhole(path, new TextDecoder().decode(bytes), publicMode);
+    return path;
+  }
+
+  /** What waits for signatures: roots first, for they say who signs the rest; the lowest versions first. */
+  async staged(): Promise<Staged[]> {
+    const found: Staged[] = [];
+    for (const repository of repositoryNames) {
+      for (const fileName of await this.#names("staged", repository)) {
+        const [, digits, role] = numbered.exec(fileName) ?? [];
+        if (role === undefined) continue;
+        const path = join(this.path, "staged", repository, fileName);
+        found.push({ repository, fileName, role, version: Number(digits), path });
+      }
+    }
+    const rank = ({ role }: Staged) => Number(role !== "root");
+    return found.sort((a, b) => rank(a) - rank(b) || a.version - b.version);
+  }
+
+  /** Names in a folder; none if there is no such folder. */
+  async #names(...parts: string[]): Promise<string[]> {
+    const names: string[] = [];
+    try {
+      for await (const { name, isFile } of Deno.readDir(join(this.path, ...parts))) {
+        if (isFile) names.push(name);
+      }
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+    }
+    return names;
+  }
+
+  /** Keeps a private key. @returns {Promise<string>} its file */
+  async addKey(repository: RepositoryName, role: string, signer: LocalSigner): Promise<string> {
+    const folder = join(this.path, "keys");
+    await makePrivateDirectory(folder);
+    const path = join(folder, `${repository}-${role}-${signer.keyid.slice(0, 16)}.key`);
+    await writeWhole(path, await signer.exportPem(), privateMode);
+    return path;
+  }
+
+  /** The private keys that are here, by key id. @throws {RepositoryDirectoryError} for a file that is none. */
+  async keys(): Promise<Map<string, LocalSigner>> {
+    const keys = new Map<string, LocalSigner>();
+    for (const name of (await this.#names("keys")).filter((it) => it.endsWith(".key"))) {
+      const path = join(this.path, "keys", name);
+      try {
+        const signer = await importSigner(await Deno.readTextFile(path));
+        keys.set(signer.keyid, signer);
+      } catch (cause) {
+        if (!(cause instanceof KeyError)) throw cause;
+        throw new RepositoryDirectoryError(`${path}: ${cause.message}`, { cause });
+      }
+    }
+    return keys;
+  }
+
+  /** Where an image lies: its hash stands before the last part of its name (section 5.2.7, rule 2). */
+  imagePath(filename: string, sha256: string): string {
+    const parts = filename.split("/");
+    const last = parts.pop();
+    return join(this.path, "image", "targets", ...parts, `${sha256}.${last}`);
+  }
+}
