@@ -72,6 +72,7 @@ export function canAdapterOf({ adapter, target }: PlacedAdapter, trace?: BusTrac
       bitRate: adapter.bit_rate,
       dataBitRate: adapter.data_bit_rate,
       acknowledgement: adapter.acknowledgement,
+      window: adapter.window,
       s7BitRate: adapter.s7_bit_rate,
     },
   };

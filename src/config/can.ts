@@ -72,6 +72,8 @@ export const adapter = z.strictObject({
   data_bit_rate: z.literal([2_000_000, 5_000_000], "must be 2000000 or 5000000").optional(),
   /** What the adapter answers to a frame: nothing, a carriage return, or z and Z. */
   acknowledgement: z.enum(["none", "cr", "z"]),
+  /** Frames that are sent ahead of their acknowledgements. */
+  window: z.int().min(1).max(1_000).optional(),
   /** What the firmware takes S7 for, bit/s. */
   s7_bit_rate: z.literal([750_000, 800_000], "must be 750000 or 800000").optional(),
   /** Simulated: a PTY to be made at this path, so that another program can open the adapter. */
@@ -160,6 +162,9 @@ export function checkCan(
       if (it[name] !== undefined && (it.port !== undefined || !simulated)) {
         complain(at(name), it[name], `is for simulated adapters alone: those without a port`);
       }
+    }
+    if (it.window !== undefined && it.acknowledgement === "none") {
+      complain(at("window"), it.window, "has no meaning with acknowledgement none");
     }
     if (it.bit_rate === 750_000 && it.s7_bit_rate !== 750_000) {
       complain(at("bit_rate"), it.bit_rate, "needs s7_bit_rate: 750000, which only some firmware has");

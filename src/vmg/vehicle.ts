@@ -45,7 +45,10 @@ export interface CanAdapter {
   /** Records what crosses its bus. @default nothing is recorded */
   readonly tap?: CanTap;
   /** How it is set up. */
-  readonly settings: Pick<SlcanBusOptions, "bitRate" | "dataBitRate" | "acknowledgement" | "s7BitRate">;
+  readonly settings: Pick<
+    SlcanBusOptions,
+    "bitRate" | "dataBitRate" | "acknowledgement" | "window" | "s7BitRate"
+  >;
 }
 
 /** How an ECU is reached over CAN. */

@@ -53,7 +53,13 @@ Deno.test("the vehicle and the simulation agree on who is on CAN, and by which a
     [
       "CAN_BODY",
       "tcp://127.0.10.4:20107",
-      { bitRate: 500_000, dataBitRate: undefined, acknowledgement: "z", s7BitRate: undefined },
+      {
+        bitRate: 500_000,
+        dataBitRate: undefined,
+        acknowledgement: "z",
+        window: undefined,
+        s7BitRate: undefined,
+      },
     ],
   ]);
 });

@@ -90,6 +90,12 @@ const refused: [string, string[], RegExp][] = [
   ["an STmin that cannot be told", [`${normal}.st_min=1.5`], /must be 0 to 127 ms, or 0.1 to 0.9 ms/],
   ["a time-out below 0", [`${normal}.timing={n_cr: -1}`], /n_cr/],
   ["a bit rate without a command", [`${adapter}.bit_rate=123456`], /must be one of 10000, 20000, .*123456/],
+  ["a window of nothing", [`${adapter}.window=0`], /window/],
+  [
+    "a window without acknowledgements",
+    [`${adapter}.acknowledgement=none`, `${adapter}.window=8`],
+    /window.*no meaning with acknowledgement none/,
+  ],
   ["750 kbit/s without its firmware", [`${adapter}.bit_rate=750000`], /needs s7_bit_rate: 750000/],
   [
     "a port that is none",
