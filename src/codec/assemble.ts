@@ -3,7 +3,7 @@
 import { createHash } from "node:crypto";
 import { PackageContentError } from "./errors.ts";
 import { readRange, writeWhole } from "./whole_file.ts";
-import type { RunOptions } from "./zstd.ts";
+import type { RunOptions } from "./zstd_files.ts";
 
 const chunkSize = 256 * 1024;
 

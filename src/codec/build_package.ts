@@ -15,7 +15,7 @@ import { PackageFormatError } from "./errors.ts";
 import { checkSchema, verifyEntries, verifyLayout } from "./manifest.ts";
 import type { CodecPool } from "./pool.ts";
 import { results } from "./protocol.ts";
-import type { RunOptions } from "./zstd.ts";
+import type { RunOptions } from "./zstd_files.ts";
 
 /** What one ECU is to get. */
 export interface PackageEcuPart {

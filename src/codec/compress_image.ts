@@ -2,7 +2,8 @@
 
 import type { CodecPool } from "./pool.ts";
 import { results } from "./protocol.ts";
-import { checkLevel, type CompressedFile, type RunOptions, zstdLevels } from "./zstd.ts";
+import type { CompressedFile, RunOptions } from "./zstd_files.ts";
+import { checkLevel, zstdLevels } from "./zstd_levels.ts";
 
 /** Options of {@linkcode compressImage}. */
 export interface CompressImageOptions extends RunOptions {

@@ -24,6 +24,7 @@ export type PackageErrorCode =
   // Blobs are not what the manifest says.
   | "blob_hash"
   | "blob_not_zstd"
+  | "blob_window"
   | "image_too_long"
   | "image_too_short"
   | "image_hash";
@@ -57,6 +58,11 @@ export class PackageTargetError extends PackageError {
 /** What the package holds is not what its manifest says. */
 export class PackageContentError extends PackageError {
   override readonly name = "PackageContentError";
+}
+
+/** A delta's base is not the image that the delta was made from: take the full image instead. */
+export class DeltaBaseError extends Error {
+  override readonly name = "DeltaBaseError";
 }
 
 const formatCodes = new Set<PackageErrorCode>([

@@ -17,7 +17,7 @@ import { type BlobEntry, verifyManifest } from "./manifest.ts";
 import type { CodecPool } from "./pool.ts";
 import { results } from "./protocol.ts";
 import { readRange } from "./whole_file.ts";
-import type { CompressedRange, RunOptions } from "./zstd.ts";
+import type { CompressedRange, RunOptions } from "./zstd_files.ts";
 
 /** Options of {@linkcode openPackage}. */
 export interface OpenPackageOptions {

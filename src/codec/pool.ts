@@ -3,7 +3,7 @@
 import type { z } from "zod";
 import { CodecBusyError } from "./errors.ts";
 import { CodecJobError, fromWire, type FromWorker, type Job, type ToWorker } from "./protocol.ts";
-import type { RunOptions } from "./zstd.ts";
+import type { RunOptions } from "./zstd_files.ts";
 
 /** Options of a {@linkcode CodecPool}. */
 export interface CodecPoolOptions {

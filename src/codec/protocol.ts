@@ -2,13 +2,16 @@
 
 import { z } from "zod";
 import type { BlobFile } from "./assemble.ts";
-import { PackageError, packageError, type PackageErrorCode } from "./errors.ts";
-import type { CompressedRange } from "./zstd.ts";
+import type { DeltaBase } from "./delta.ts";
+import { DeltaBaseError, PackageError, packageError, type PackageErrorCode } from "./errors.ts";
+import type { CompressedRange } from "./zstd_files.ts";
 
 /** Work for a worker. */
 export type Job =
   | { kind: "compress"; input: string; output: string; level: number }
   | { kind: "extract"; range: CompressedRange; output: string | undefined }
+  | { kind: "make_delta"; base: DeltaBase; target: string; output: string; level: number }
+  | { kind: "apply_delta"; base: DeltaBase; range: CompressedRange; output: string | undefined }
   | { kind: "assemble"; front: Uint8Array; blobs: readonly BlobFile[]; output: string };
 
 /** From the pool to a worker. A worker has one job at a time. */
@@ -43,15 +46,19 @@ export class CodecJobError extends Error {
   }
 }
 
+const compressed = z.object({
+  sha256: z.string(),
+  length: z.number(),
+  inputSha256: z.string(),
+  inputSize: z.number(),
+});
+
 /** Results by kind of job. */
 export const results = {
-  compress: z.object({
-    sha256: z.string(),
-    length: z.number(),
-    inputSha256: z.string(),
-    inputSize: z.number(),
-  }),
+  compress: compressed,
   extract: z.undefined(),
+  make_delta: compressed,
+  apply_delta: z.undefined(),
   assemble: z.object({ sha256: z.string(), size: z.number() }),
 } satisfies Record<Job["kind"], z.ZodType>;
 
@@ -67,5 +74,6 @@ export function toWire(error: unknown): WireError {
 /** The error that was sent, in its class. */
 export function fromWire(wire: WireError): Error {
   if (wire.packageCode !== undefined) return packageError(wire.packageCode, wire.message);
+  if (wire.name === "DeltaBaseError") return new DeltaBaseError(wire.message);
   return new CodecJobError(`${wire.name}: ${wire.message}`, wire.systemCode);
 }

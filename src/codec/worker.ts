@@ -3,8 +3,10 @@
 // The thread that compresses, decompresses and hashes, so that no other thing waits for it.
 
 import { assembleFile } from "./assemble.ts";
+import { applyDelta, makeDelta } from "./delta.ts";
 import { type FromWorker, type Job, toWire, type ToWorker } from "./protocol.ts";
-import { compressFile, extractRange, type RunOptions } from "./zstd.ts";
+import { compressFile, extractRange } from "./zstd.ts";
+import type { RunOptions } from "./zstd_files.ts";
 
 declare const self: DedicatedWorkerGlobalScope;
 
@@ -38,6 +40,10 @@ function execute(job: Job, options: RunOptions): Promise<unknown> {
       return compressFile(job.input, job.output, job.level, options);
     case "extract":
       return extractRange(job.range, job.output, options);
+    case "make_delta":
+      return makeDelta(job.base, job.target, job.output, job.level, options);
+    case "apply_delta":
+      return applyDelta(job.base, job.range, job.output, options);
     case "assemble":
       return assembleFile(job.front, job.blobs, job.output, options);
   }

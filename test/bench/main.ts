@@ -15,6 +15,7 @@ const measurements: Record<string, () => Promise<{ run(): Promise<BenchRow[]> }>
   store_telemetry: () => import("./store_telemetry.ts"),
   vci_requests: () => import("./vci_requests.ts"),
   package_build: () => import("./package_build.ts"),
+  zstd: () => import("./zstd.ts"),
 };
 
 const chosen = Deno.args.length > 0 ? Deno.args : Object.keys(measurements);

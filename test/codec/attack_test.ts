@@ -353,6 +353,6 @@ Deno.test("blobs that are no frame, are cut, want a huge window or hold another 
   });
   assert.equal(
     (await blobEnd(wide, zeros.length + 1, sha256(new Uint8Array(2 ** 24 + 1)))).code,
-    "blob_not_zstd",
+    "blob_window",
   );
 });
