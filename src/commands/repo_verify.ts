@@ -14,7 +14,8 @@ import {
   type MetadataStore,
 } from "../uptane/store.ts";
 import type { VehicleEcu } from "../uptane/verify/director.ts";
-import { verifyFully, verifyRepository } from "../uptane/verify/full.ts";
+import { verifyFully } from "../uptane/verify/full.ts";
+import { verifyRepository } from "../uptane/verify/image_repository.ts";
 import { checkedImage } from "../uptane/verify/image.ts";
 import { provision } from "../uptane/verify/provision.ts";
 import { TrustedRepository } from "../uptane/verify/repository.ts";

@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { interopTest } from "../support/peers.ts";
-import { verifyRepository } from "../../src/uptane/verify/full.ts";
+import { verifyRepository } from "../../src/uptane/verify/image_repository.ts";
 import { generateSigner } from "../../src/uptane/keys.ts";
 import { Bench, FakeRepository, image, MemoryStore, now, signers } from "../uptane/fake_repositories.ts";
 import { pythonTuf, runPythonTuf } from "./uptane_python_tuf.ts";

@@ -6,6 +6,7 @@ import type { Hashes, MustMatch } from "../models.ts";
 import { findImage } from "./delegations.ts";
 import { checkDirections, type Directed, type VehicleEcu } from "./director.ts";
 import { checkMatch } from "./match.ts";
+import { updateRepository, type Versions, versionsOf } from "./update.ts";
 import { ReleaseCounters, releaseCountersFile } from "./release_counters.ts";
 import { type CheckedTargets, type RepositoryOptions, TrustedRepository } from "./repository.ts";
 
@@ -49,9 +50,9 @@ export interface VerifiedUpdate {
   /** Images that the ECUs do not run yet. Empty: nothing is to be done. */
   readonly targets: readonly VerifiedTarget[];
   /** Versions of what is trusted now. */
-  readonly director: { root: number; timestamp: number; snapshot: number; targets: number };
+  readonly director: Versions;
   /** Undefined when the Image repository was not asked. */
-  readonly image: { root: number; timestamp: number; snapshot: number; targets: number } | undefined;
+  readonly image: Versions | undefined;
 }
 
 /**
@@ -74,7 +75,7 @@ export async function verifyFully(options: FullVerificationOptions): Promise<Ver
   const common: Omit<RepositoryOptions, "repository"> = { store, fetcher, time, limits, signal, checker };
   // Steps 2 to 5.
   const director = await TrustedRepository.open({ ...common, repository: "director" });
-  const directorTargets = await update(director, false);
+  const directorTargets = await updateRepository(director, false);
   const directed = checkDirections(directorTargets, vehicleId, ecus, false, checker);
   // Step 6.
   const pending = directed.filter(({ ecu, target }) => ecu.installed !== target.hashes.sha256);
@@ -85,7 +86,7 @@ export async function verifyFully(options: FullVerificationOptions): Promise<Ver
   if (pending.length > 0 || alwaysImage) {
     // Steps 7 to 9.
     image = await TrustedRepository.open({ ...common, repository: "image" });
-    imageTargets = await update(image, true);
+    imageTargets = await updateRepository(image, true);
     // Step 10.
     for (const one of pending) {
       const wanted = { name: one.filename, hardwareIds: [one.ecu.hardwareId] };
@@ -103,62 +104,6 @@ export async function verifyFully(options: FullVerificationOptions): Promise<Ver
   };
 }
 
-/** Sections 5.4.4.3 to 5.4.4.6, one after another. */
-async function update(repository: TrustedRepository, keep: boolean): Promise<CheckedTargets> {
-  await repository.updateRoot();
-  repository.checkRootExpiry();
-  await repository.updateTimestamp();
-  await repository.updateSnapshot();
-  return await repository.loadTargets("targets", repository.targetsAuthority(), keep);
-}
-
-/** Options of {@linkcode verifyRepository}. */
-export interface RepositoryVerificationOptions extends
-  Pick<
-    FullVerificationOptions,
-    "store" | "fetcher" | "time" | "limits" | "signal" | "observe"
-  > {}
-
-/** Every image of a repository that was found by its own name, with the role that signed it. */
-export interface VerifiedRepository {
-  readonly versions: { root: number; timestamp: number; snapshot: number; targets: number };
-  /** Names of the delegated roles that were checked. */
-  readonly delegated: readonly string[];
-}
-
-/**
- * Checks all of the Image repository: the four roles and every delegated one, for whoever publishes in it.
- *
- * @throws as {@linkcode verifyFully}.
- */
-export async function verifyRepository(options: RepositoryVerificationOptions): Promise<VerifiedRepository> {
-  const { store, fetcher, time, signal, observe } = options;
-  const limits = limitsOf(options.limits);
-  const checker = new Checker(observe);
-  const image = await TrustedRepository.open({
-    repository: "image",
-    store,
-    fetcher,
-    time,
-    limits,
-    signal,
-    checker,
-  });
-  const top = await update(image, true);
-  const visited = new Set(["targets"]);
-  const waiting: CheckedTargets[] = [top];
-  for (let at = 0; at < waiting.length; at++) {
-    const { delegations } = waiting[at].metadata.signed;
-    for (const { name, keyids, threshold } of delegations?.roles ?? []) {
-      if (delegations === undefined || visited.has(name)) continue;
-      visited.add(name);
-      const by = { keys: delegations.keys, role: { keyids, threshold } };
-      waiting.push(await image.loadTargets(name, by, true));
-    }
-  }
-  return { versions: versionsOf(image, top), delegated: waiting.slice(1).map(({ role }) => role) };
-}
-
 function verified({ ecu, filename, target }: Directed, imageRole: string): VerifiedTarget {
   const match = target.custom?.must_match;
   return {
@@ -170,15 +115,6 @@ function verified({ ecu, filename, target }: Directed, imageRole: string): Verif
     mustMatch: match,
     releaseCounter: match?.release_counter ?? 0,
     imageRole,
-  };
-}
-
-function versionsOf(repository: TrustedRepository, targets: CheckedTargets) {
-  return {
-    root: repository.root.signed.version,
-    timestamp: repository.timestamp?.signed.version ?? 0,
-    snapshot: repository.snapshot?.signed.version ?? 0,
-    targets: targets.metadata.signed.version,
   };
 }
 

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import type { DelegationRequest } from "../../../src/uptane/author.ts";
 import type { Target } from "../../../src/uptane/models.ts";
 import { matches } from "../../../src/uptane/verify/delegations.ts";
-import { verifyRepository } from "../../../src/uptane/verify/full.ts";
+import { verifyRepository } from "../../../src/uptane/verify/image_repository.ts";
 import { Bench, directedTo, image, inDays, now, refused, signers } from "../fake_repositories.ts";
 
 /** A bench whose Director wants `supplier/1.bin`. */
