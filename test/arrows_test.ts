@@ -51,12 +51,13 @@ const allowed: Record<string, readonly string[]> = {
   "src/main.ts": ["src/commands", "src/config", "src/contract", "src/log.ts"],
 };
 
-const common = ["hardware/clock.ts", "hardware/byte_stream.ts"];
+const common = ["hardware/clock.ts", "hardware/byte_stream.ts", "hardware/same_bytes.ts"];
 
 /** Which parts of hardware/ may import which: stacks below, simulation on top. */
 const allowedInHardware: Record<string, readonly string[]> = {
   "hardware/clock.ts": [],
   "hardware/byte_stream.ts": [],
+  "hardware/same_bytes.ts": [],
   "hardware/uds": [...common],
   "hardware/doip": [...common, "hardware/uds", "hardware/trace"],
   "hardware/serial": [...common],

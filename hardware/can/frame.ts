@@ -18,7 +18,7 @@ export interface CanFrame {
   readonly bitRateSwitch?: boolean;
 }
 
-/** Highest identifiers of base and extended format. */
+/** Highest identifiers of base and extended format: 11 and 29 bits (ISO 11898-1:2015, 10.4.2). */
 export const maxBaseId = 0x7ff;
 export const maxExtendedId = 0x1fff_ffff;
 

@@ -1,69 +1,18 @@
 // A CAN bus behind an SLCAN adapter: the host's side. Opens the channel, keeps it open, and opens it again after a bus-off
 // or, where that is wanted, after the adapter was unplugged.
 import type { ByteStream } from "../byte_stream.ts";
-import { checkMilliseconds, type Clock, sleep, systemClock } from "../clock.ts";
+import { checkMilliseconds, sleep } from "../clock.ts";
 import { type CanBus, CanBusError, type ReceivedFrame, type SendOptions } from "./bus.ts";
 import { type CanFrame, checkFrame, showFrame } from "./frame.ts";
 import { TimestampClock } from "./slcan_clock.ts";
-import {
-  bitRates,
-  dataBitRates,
-  encodeCommand,
-  type SlcanAnswer,
-  statusBits,
-  statusNames,
-} from "./slcan_command.ts";
-import { type Acknowledgement, busOffStatus } from "./slcan_device.ts";
-import { type Delivery, SlcanLink, type SlcanStatistics } from "./slcan_link.ts";
+import { encodeCommand, type SlcanAnswer, statusBits, statusNames } from "./slcan_command.ts";
+import { Deliveries } from "./slcan_deliveries.ts";
+import { busOffStatus } from "./slcan_device.ts";
+import { SlcanLink } from "./slcan_link.ts";
+import { type Backoff, checkSettings, type SlcanBusOptions, type SlcanSettings } from "./slcan_settings.ts";
+import { newStatistics, type SlcanStatistics } from "./slcan_unanswered.ts";
 
-/** Waits between tries, ms: `from`, doubled each time up to `to`. */
-export interface Backoff {
-  from: number;
-  to: number;
-}
-
-export interface SlcanBusOptions {
-  /** For messages. @default "SLCAN" */
-  name?: string;
-  /** Nominal bit rate, bit/s: one of `bitRates`, or 750,000 with `s7BitRate`. */
-  bitRate: number;
-  /** Command that sets the bit rate instead, for rates without a number, e.g. `s031C`. @default `S` and its number */
-  bitRateCommand?: string;
-  /** What `S7` means to the firmware, bit/s. @default 800_000 */
-  s7BitRate?: 750_000 | 800_000;
-  /** The bus carries FD frames, with this bit rate in the data phase, bit/s: one of `dataBitRates`. @default no FD */
-  dataBitRate?: number;
-  /** Hears, and never sends nor acknowledges on the bus. @default false */
-  listenOnly?: boolean;
-  /** How the firmware acknowledges. Much of it does not at all. @default "none" */
-  acknowledgement?: Acknowledgement;
-  /** Frames sent ahead of their acknowledgements: fewer for an adapter whose own queue holds fewer. @default 128 */
-  window?: number;
-  /** Times of frames from the adapter's clock instead of arrival. @default false */
-  timestamps?: boolean;
-  /** Further commands before the channel is opened, without `\r`, e.g. `M00000000`. @default none */
-  commands?: readonly string[];
-  /** Longest wait for an answer to a command, ms. @default 1000 */
-  commandTimeout?: number;
-  /** Longest wait for the version, which not all firmware tells, ms. @default 300 */
-  versionTimeout?: number;
-  /** How long what is left on the line is thrown away before the adapter is set up, ms. @default 50 */
-  purgeTime?: number;
-  /** How often the status flags are asked for, ms; 0 never. @default 0 */
-  statusInterval?: number;
-  /** Waits between tries to get back on the bus after a bus-off. @default 100 ms to 10 s */
-  busOffRecovery?: Backoff;
-  /** Waits between tries to reach an adapter that is gone. @default the bus is gone with the adapter */
-  reconnect?: Backoff;
-  /** Frames that may wait to be sent; `send` refuses more. @default 100_000 */
-  queueLimit?: number;
-  /** @default the system's */
-  clock?: Clock;
-  /** @default nothing is said */
-  log?: (message: string) => void;
-  /** Ends the opening, not the bus once it is open. */
-  signal?: AbortSignal;
-}
+export type { SlcanBusOptions } from "./slcan_settings.ts";
 
 /** Opens the serial line to the adapter, each time anew. */
 export type OpenLine = (signal: AbortSignal) => Promise<ByteStream>;
@@ -81,23 +30,12 @@ export class SlcanBus implements CanBus {
   readonly name: string;
   readonly fd: boolean;
   readonly closed: Promise<Error | undefined>;
-  readonly statistics: SlcanStatistics = {
-    framesSent: 0,
-    framesReceived: 0,
-    refusals: 0,
-    unacknowledged: 0,
-    droppedBytes: 0,
-    malformedLines: 0,
-    strayAnswers: 0,
-    overruns: 0,
-    busOffs: 0,
-    reconnects: 0,
-  };
+  readonly statistics: SlcanStatistics = newStatistics();
   readonly #openLine: OpenLine;
-  readonly #settings: Settings;
+  readonly #settings: SlcanSettings;
   readonly #stop = new AbortController();
   readonly #listeners = new Set<(received: ReceivedFrame) => void>();
-  readonly #deliveries = new Set<TimedDelivery>();
+  readonly #deliveries: Deliveries;
   readonly #resolveClosed: (reason: Error | undefined) => void;
   readonly #received = { frame: noFrame, time: 0 };
   #link: SlcanLink | undefined;
@@ -106,17 +44,22 @@ export class SlcanBus implements CanBus {
   #unavailable: CanBusError | undefined;
   #version: string | undefined;
   #status = 0;
-  #queued = 0;
-  #cancelDeadline: (() => void) | undefined;
-  #deadline = Infinity;
   #cancelPoll: (() => void) | undefined;
   #resyncing = false;
   #ending: Promise<void> | undefined;
 
-  private constructor(openLine: OpenLine, settings: Settings) {
+  private constructor(openLine: OpenLine, settings: SlcanSettings) {
     this.#openLine = openLine;
     this.#settings = settings;
     this.name = settings.name;
+    this.#deliveries = new Deliveries({
+      name: settings.name,
+      clock: settings.clock,
+      unacknowledged: (count) => {
+        this.statistics.unacknowledged += count;
+        if (this.#link !== undefined) void this.#resynchronise(this.#link);
+      },
+    });
     this.fd = settings.dataBitRate !== undefined;
     const { promise, resolve } = Promise.withResolvers<Error | undefined>();
     this.closed = promise;
@@ -183,21 +126,7 @@ export class SlcanBus implements CanBus {
       return Promise.reject(error);
     }
     if (frames.length === 0) return Promise.resolve();
-    return new Promise((resolve, reject) => {
-      const delivery = new TimedDelivery(frames, timeout, this.#settings.clock, (error) => {
-        this.#deliveries.delete(delivery);
-        this.#queued -= frames.length;
-        signal?.removeEventListener("abort", abort);
-        if (error === undefined) resolve();
-        else reject(error);
-      });
-      const abort = () => delivery.settle(signal?.reason);
-      signal?.addEventListener("abort", abort, { once: true });
-      this.#deliveries.add(delivery);
-      this.#queued += frames.length;
-      this.#watch(delivery.deadline);
-      this.#link?.deliver(delivery);
-    });
+    return this.#deliveries.begin(frames, timeout, signal, (delivery) => this.#link?.deliver(delivery));
   }
 
   listen(receive: (received: ReceivedFrame) => void): () => void {
@@ -219,9 +148,10 @@ export class SlcanBus implements CanBus {
     if (this.#settings.listenOnly) {
       throw new CanBusError(`${this.name}: opened to listen only, nothing is sent`);
     }
-    if (this.#queued + frames.length > this.#settings.queueLimit) {
+    const { queued } = this.#deliveries;
+    if (queued + frames.length > this.#settings.queueLimit) {
       throw new CanBusError(
-        `${this.name}: ${this.#queued} frames wait already, the limit is ${this.#settings.queueLimit}`,
+        `${this.name}: ${queued} frames wait already, the limit is ${this.#settings.queueLimit}`,
       );
     }
   }
@@ -311,41 +241,6 @@ export class SlcanBus implements CanBus {
     }
   }
 
-  /** Sees to it that the deadline of the delivery that is due first is kept. */
-  #watch(deadline: number): void {
-    if (deadline >= this.#deadline) return;
-    this.#cancelDeadline?.();
-    this.#deadline = deadline;
-    const { clock } = this.#settings;
-    this.#cancelDeadline = clock.after(Math.max(0, deadline - clock.now()), () => this.#expire());
-  }
-
-  #expire(): void {
-    this.#deadline = Infinity;
-    const now = this.#settings.clock.now();
-    let inFlight = false;
-    let next = Infinity;
-    for (const delivery of [...this.#deliveries]) {
-      if (delivery.deadline > now) {
-        next = Math.min(next, delivery.deadline);
-        continue;
-      }
-      const written = delivery.next > 0;
-      inFlight ||= written;
-      if (written) this.statistics.unacknowledged++;
-      const frame = delivery.frames[delivery.frames.length - delivery.remaining];
-      delivery.settle(
-        new CanBusError(
-          `${this.name}: ${showFrame(frame)} was ${
-            written ? "not acknowledged" : "not sent, others wait before it,"
-          } within ${delivery.timeout} ms`,
-        ),
-      );
-    }
-    if (next < Infinity) this.#watch(next);
-    if (inFlight && this.#link !== undefined) void this.#resynchronise(this.#link);
-  }
-
   /**
    * After an acknowledgement that did not come nobody knows which frame the next one belongs to. The answer to `V` does:
    * whatever was sent before it will not be acknowledged any more.
@@ -420,7 +315,7 @@ export class SlcanBus implements CanBus {
     this.#phase = "recovering";
     this.#cancelPoll?.();
     link.pause(error);
-    this.#failDeliveries(error);
+    this.#deliveries.fail(error);
     void this.#recover(link);
   }
 
@@ -464,7 +359,7 @@ export class SlcanBus implements CanBus {
     this.#unavailable = new CanBusError(`${this.name}: the adapter is away: ${error.message}`, {
       cause: error,
     });
-    this.#failDeliveries(this.#unavailable);
+    this.#deliveries.fail(this.#unavailable);
     void this.#reconnect(this.#settings.reconnect);
   }
 
@@ -484,10 +379,6 @@ export class SlcanBus implements CanBus {
     }
   }
 
-  #failDeliveries(error: Error): void {
-    for (const delivery of [...this.#deliveries]) delivery.settle(error);
-  }
-
   #end(reason: Error | undefined): Promise<void> {
     this.#ending ??= this.#shut(reason);
     return this.#ending;
@@ -502,129 +393,14 @@ export class SlcanBus implements CanBus {
     this.#unavailable = error;
     this.#stop.abort(error);
     this.#cancelPoll?.();
-    this.#cancelDeadline?.();
-    this.#failDeliveries(error);
+    this.#deliveries.fail(error);
+    this.#deliveries.stop();
     this.#listeners.clear();
     const link = this.#link;
     this.#link = undefined;
     await link?.close(error, 200);
     this.#resolveClosed(reason);
   }
-}
-
-/** Frames of one call with their time-out. */
-class TimedDelivery implements Delivery {
-  next = 0;
-  remaining: number;
-  settled = false;
-  deadline: number;
-
-  constructor(
-    readonly frames: readonly CanFrame[],
-    readonly timeout: number,
-    readonly clock: Clock,
-    readonly done: (error?: unknown) => void,
-  ) {
-    this.remaining = frames.length;
-    this.deadline = clock.now() + timeout;
-  }
-
-  settle(error?: unknown): void {
-    if (this.settled) return;
-    this.settled = true;
-    this.done(error);
-  }
-
-  progress(): void {
-    this.deadline = this.clock.now() + this.timeout;
-  }
-}
-
-interface Settings {
-  name: string;
-  bitRateCommand: string;
-  dataBitRate: number | undefined;
-  dataBitRateCommand: string | undefined;
-  listenOnly: boolean;
-  acknowledgement: Acknowledgement;
-  window: number;
-  timestamps: boolean;
-  commands: readonly string[];
-  commandTimeout: number;
-  versionTimeout: number;
-  purgeTime: number;
-  statusInterval: number;
-  busOffRecovery: Backoff;
-  reconnect: Backoff | undefined;
-  queueLimit: number;
-  clock: Clock;
-  log: (message: string) => void;
-}
-
-function checkSettings(options: SlcanBusOptions): Settings {
-  const settings: Settings = {
-    name: options.name ?? "SLCAN",
-    bitRateCommand: options.bitRateCommand ?? bitRateCommand(options.bitRate, options.s7BitRate ?? 800_000),
-    dataBitRate: options.dataBitRate,
-    dataBitRateCommand: options.dataBitRate === undefined
-      ? undefined
-      : dataBitRateCommand(options.dataBitRate),
-    listenOnly: options.listenOnly ?? false,
-    acknowledgement: options.acknowledgement ?? "none",
-    window: options.window ?? 128,
-    timestamps: options.timestamps ?? false,
-    commands: options.commands ?? [],
-    commandTimeout: options.commandTimeout ?? 1000,
-    versionTimeout: options.versionTimeout ?? 300,
-    purgeTime: options.purgeTime ?? 50,
-    statusInterval: options.statusInterval ?? 0,
-    busOffRecovery: options.busOffRecovery ?? { from: 100, to: 10_000 },
-    reconnect: options.reconnect,
-    queueLimit: options.queueLimit ?? 100_000,
-    clock: options.clock ?? systemClock,
-    log: options.log ?? (() => {}),
-  };
-  for (const name of ["commandTimeout", "versionTimeout", "purgeTime", "statusInterval"] as const) {
-    checkMilliseconds(settings[name], name);
-  }
-  for (const name of ["window", "queueLimit"] as const) {
-    if (!Number.isInteger(settings[name]) || settings[name] < 1) {
-      throw new RangeError(`${name}: expected a whole number above 0, got ${settings[name]}`);
-    }
-  }
-  for (const name of ["busOffRecovery", "reconnect"] as const) {
-    const backoff = settings[name];
-    if (backoff === undefined) continue;
-    checkMilliseconds(backoff.from, `${name}.from`);
-    checkMilliseconds(backoff.to, `${name}.to`);
-    if (backoff.from === 0 || backoff.to < backoff.from) {
-      throw new RangeError(`${name}: expected 0 < from ≤ to, got ${backoff.from} and ${backoff.to}`);
-    }
-  }
-  for (const command of [settings.bitRateCommand, ...settings.commands]) {
-    if (!/^[\x20-\x7e]{1,64}$/.test(command)) {
-      throw new RangeError(
-        `commands: expected printable ASCII without its end, got ${JSON.stringify(command)}`,
-      );
-    }
-  }
-  return settings;
-}
-
-function bitRateCommand(bitRate: number, s7BitRate: number): string {
-  const known = bitRates.map((rate, code) => code === 7 ? s7BitRate : rate);
-  const code = known.indexOf(bitRate);
-  if (code < 0) throw new RangeError(`bitRate: expected one of ${known.join(", ")}, got ${bitRate}`);
-  return `S${code}`;
-}
-
-function dataBitRateCommand(bitRate: number): string {
-  for (const [code, rate] of dataBitRates) {
-    if (rate === bitRate) return encodeCommand({ kind: "dataBitRate", code });
-  }
-  throw new RangeError(
-    `dataBitRate: expected one of ${[...dataBitRates.values()].join(", ")}, got ${bitRate}`,
-  );
 }
 
 function* delays({ from, to }: Backoff): Generator<number> {

@@ -29,11 +29,6 @@ for (let value = 0; value < 16; value++) {
   digitValues[value.toString(16).charCodeAt(0)] = value;
 }
 
-/** Value of a hexadecimal digit, above 15 if it is none. */
-export function hexDigitValue(byte: number): number {
-  return digitValues[byte];
-}
-
 /** Value of `count` hexadecimal digits, at most 8; -1 if one is none. */
 export function readHex(bytes: Uint8Array, at: number, count: number): number {
   let value = 0;

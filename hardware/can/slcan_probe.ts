@@ -2,6 +2,7 @@
 import type { ByteStream } from "../byte_stream.ts";
 import { type Clock, systemClock } from "../clock.ts";
 import { SlcanLink } from "./slcan_link.ts";
+import { newStatistics } from "./slcan_unanswered.ts";
 
 /** What a line answered. */
 export interface ProbeResult {
@@ -45,18 +46,7 @@ export function knownAdapter(
 export async function probe(stream: ByteStream, options: ProbeOptions = {}): Promise<ProbeResult> {
   const { timeout = 300, purgeTime = 100, clock = systemClock } = options;
   let strayLines = 0;
-  const statistics = {
-    framesSent: 0,
-    framesReceived: 0,
-    refusals: 0,
-    unacknowledged: 0,
-    droppedBytes: 0,
-    malformedLines: 0,
-    strayAnswers: 0,
-    overruns: 0,
-    busOffs: 0,
-    reconnects: 0,
-  };
+  const statistics = newStatistics();
   let failure: Error | undefined;
   const link = new SlcanLink(stream, {
     name: "probe",

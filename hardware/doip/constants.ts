@@ -3,9 +3,6 @@
 /** UDP_DISCOVERY and unsecured TCP_DATA port (ISO 13400-2:2019, Tables 41 and 39). */
 export const doipPort = 13400;
 
-/** Secured TCP_DATA port: DoIP over TLS (Table 39). */
-export const doipTlsPort = 3496;
-
 /** Length of the generic header (Table 16). */
 export const headerLength = 8;
 

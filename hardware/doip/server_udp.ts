@@ -1,5 +1,6 @@
 // The UDP side of a DoIP entity: identification, announcements, entity status, diagnostic power mode.
 
+import { sameBytes } from "../same_bytes.ts";
 import { headerLength, headerNackCodes, payloadTypes, protocolVersions } from "./constants.ts";
 import {
   decodeMessage,
@@ -176,8 +177,4 @@ export class UdpResponder {
   #failed(error: Error): void {
     this.#settings.warn(`DoIP UDP ${this.#settings.hostname}:${this.port}: ${error.message}`);
   }
-}
-
-function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
-  return a.length === b.length && a.every((byte, index) => byte === b[index]);
 }

@@ -1,5 +1,6 @@
 // RoutineControl (0x31) of a simulated ECU: the routines that its flash plan names, and what each does.
 import { Buffer } from "node:buffer";
+import { sameBytes } from "../same_bytes.ts";
 import { decodeMemoryRange, takeNumber } from "../uds/memory_range.ts";
 import { Nrc } from "../uds/nrc.ts";
 import { Refusal, type ServerRequest, type ServiceDefinition } from "../uds/server_service.ts";
@@ -65,7 +66,7 @@ function routinesOf(ecu: RoutineParts): Map<number, RoutineDefinition> {
       secured: false,
       start: (given) => {
         if (given.length !== option.length) throw new Refusal(Nrc.incorrectMessageLengthOrInvalidFormat);
-        if (!equal(given, option)) throw new Refusal(Nrc.requestOutOfRange);
+        if (!sameBytes(given, option)) throw new Refusal(Nrc.requestOutOfRange);
         return true;
       },
     });
@@ -98,7 +99,7 @@ async function erase(
   { boot, programming: { plan, range } }: RoutineParts,
   option: Uint8Array,
 ): Promise<boolean> {
-  if (plan.erase === "all" && equal(option, plan.eraseOption)) {
+  if (plan.erase === "all" && sameBytes(option, plan.eraseOption)) {
     await boot.eraseAll();
     return true;
   }
@@ -135,7 +136,7 @@ async function checkMemory({ boot, programming }: RoutineParts, option: Uint8Arr
 /** The version that the option record tells; undefined where the plan has other bytes for it. @throws {Refusal} 31 */
 function versionIn({ programming: { plan } }: RoutineParts, option: Uint8Array): string | undefined {
   if (plan.checkDependenciesOption !== "version") {
-    if (!equal(option, plan.checkDependenciesOption)) throw new Refusal(Nrc.requestOutOfRange);
+    if (!sameBytes(option, plan.checkDependenciesOption)) throw new Refusal(Nrc.requestOutOfRange);
     return undefined;
   }
   const version = Buffer.from(option).toString("latin1");
@@ -153,8 +154,4 @@ async function takeOver(
   // Where nobody sends a reset, the ECU restarts by itself.
   if (taken && programming.plan.skipped.has("ecu_reset")) afterAnswer(reset);
   return taken;
-}
-
-function equal(a: Uint8Array, b: Uint8Array): boolean {
-  return a.length === b.length && a.every((byte, at) => byte === b[at]);
 }

@@ -1,5 +1,6 @@
 // Authentication (0x29) with X.509 certificates by WebCrypto: ECDSA on P-256 with SHA-256, and ML-DSA. A certificate is
 // good when a trust anchor issued it directly, its time is now, and what it says is what is asked for.
+import { sameBytes } from "../same_bytes.ts";
 import type { AuthenticationIdentity, CertificateCheck, VerifiedCertificate } from "./authentication.ts";
 import { CertificateError } from "./authentication.ts";
 import { derBytes, derChildren, type DerElement, derOid, derTime, readDer } from "./der.ts";
@@ -82,7 +83,7 @@ export function x509Check(options: CertificateCheckOptions): CertificateCheck {
   }
   return async function checkX509(der) {
     const certificate = parseCertificate(der);
-    const issuers = anchors.filter(({ subject }) => equal(subject, certificate.issuer));
+    const issuers = anchors.filter(({ subject }) => sameBytes(subject, certificate.issuer));
     if (issuers.length === 0) {
       throw new CertificateError(
         "chainOfTrust",
@@ -277,8 +278,4 @@ function expectElement(element: DerElement | undefined, what: string): DerElemen
     throw new CertificateError("format", `certificate: expected ${what}, got nothing`);
   }
   return element;
-}
-
-function equal(a: Uint8Array, b: Uint8Array): boolean {
-  return a.length === b.length && a.every((byte, at) => byte === b[at]);
 }

@@ -18,7 +18,7 @@ export const EventType = {
 /** eventWindowTime, Annex B.2: without end. */
 export const infiniteWindow = 0x02;
 
-/** Comparison logic of onComparisonOfValues. */
+/** Comparison logic of onComparisonOfValues, in the event type record of 10.9.2. */
 export const Comparison = { less: 0x01, greater: 0x02, equal: 0x03, notEqual: 0x04 } as const;
 
 /** What sets an event off. */

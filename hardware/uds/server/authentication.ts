@@ -1,5 +1,6 @@
 // The ECU's side of Authentication (0x29, ISO 14229-1:2020 10.6): who has proven what, by certificate exchange or by
 // challenge-response. Certificates are checked and proofs verified by functions that are handed in.
+import { sameBytes } from "../../same_bytes.ts";
 import {
   algorithmIndicator,
   type AuthenticationIdentity,
@@ -185,7 +186,7 @@ export class ServerAuthentication {
       case AuthenticationTask.verifyProofUnidirectional:
       case AuthenticationTask.verifyProofBidirectional: {
         const { challengeServer, algorithm } = this.#take("challenge");
-        if (algorithm === undefined || !equal(algorithm, request.algorithm)) {
+        if (algorithm === undefined || !sameBytes(algorithm, request.algorithm)) {
           throw new Refusal(Nrc.requestOutOfRange);
         }
         const { challenge } = request;
@@ -241,7 +242,7 @@ export class ServerAuthentication {
 
   #clientsWith(algorithm: Uint8Array): VerifiedCertificate[] {
     const { knownClients = [] } = this.#options;
-    return knownClients.filter((client) => equal(algorithmIndicator(client.algorithm), algorithm));
+    return knownClients.filter((client) => sameBytes(algorithmIndicator(client.algorithm), algorithm));
   }
 
   async #whoSigned(
@@ -264,8 +265,4 @@ export class ServerAuthentication {
     this.#subject = undefined;
     this.#options.onChange?.(undefined);
   }
-}
-
-function equal(a: Uint8Array, b: Uint8Array): boolean {
-  return a.length === b.length && a.every((byte, at) => byte === b[at]);
 }

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { CanBusError } from "../../../hardware/can/bus.ts";
 import { type CanFrame, showFrame } from "../../../hardware/can/frame.ts";
 import { SlcanBus, type SlcanBusOptions } from "../../../hardware/can/slcan_bus.ts";
-import { SlcanRefusedError } from "../../../hardware/can/slcan_link.ts";
+import { SlcanRefusedError } from "../../../hardware/can/slcan_unanswered.ts";
 import { byteStreamPair, type PairEnd } from "../../support/byte_stream_pair.ts";
 import { settle, TestClock } from "../uds/test_clock.ts";
 
