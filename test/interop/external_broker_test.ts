@@ -3,6 +3,7 @@
 
 import assert from "node:assert/strict";
 import { join } from "node:path";
+import { ProblemError } from "../../src/contract/client.ts";
 import { routes } from "../../src/contract/routes.ts";
 import { initAuthority, issueServerClient } from "../../src/pqc/authority.ts";
 import { loadCredentials } from "../../src/pqc/pki_directory.ts";
@@ -11,9 +12,15 @@ import type { ExternalBrokerOptions } from "../../src/server/mod.ts";
 import { eventually, startTestServer, type TestServer, vinA, vinB } from "../server/running_server.ts";
 import { startMosquitto, type TestMosquitto } from "../support/mosquitto.ts";
 import { interopTest, peers } from "../support/peers.ts";
+import { findPostgres, startPostgres } from "../support/postgres.ts";
 
 const vehicles = [{ vin: vinA, vmg_id: "VMG-001" }, { vin: vinB, vmg_id: "VMG-002" }];
 const needs = [peers.mosquitto, peers.mosquittoClients];
+const postgresql = {
+  command: join(findPostgres() ?? "/usr/lib/postgresql", "initdb"),
+  probe: ["--version"],
+  install: "apt-get install postgresql",
+};
 
 interface Bench extends AsyncDisposable {
   broker: TestMosquitto;
@@ -28,7 +35,11 @@ interface Bench extends AsyncDisposable {
   ): Promise<{ code: number; text: string }>;
 }
 
-async function startBench(hostname: string, overrides: Partial<ExternalBrokerOptions> = {}): Promise<Bench> {
+async function startBench(
+  hostname: string,
+  overrides: Partial<ExternalBrokerOptions> = {},
+  database?: { url: string },
+): Promise<Bench> {
   const directory = await Deno.makeTempDir({ prefix: "zonebench-external-" });
   const pki = join(directory, "pki");
   await initAuthority({ directory: pki });
@@ -37,6 +48,7 @@ async function startBench(hostname: string, overrides: Partial<ExternalBrokerOpt
   const broker = await startMosquitto({ hostname, pki, vehicles });
   const server = await startTestServer(hostname, {
     pki,
+    database,
     externalBroker: {
       hostname,
       port: broker.serverPort,
@@ -280,3 +292,59 @@ interopTest("mosquitto stands between vehicles and server as the embedded broker
     );
   });
 });
+
+interopTest(
+  "while the database is away nothing is acknowledged to the broker; it comes again and is stored once",
+  [...needs, postgresql],
+  async () => {
+    const postgres = await startPostgres();
+    try {
+      await using bench = await startBench("127.0.39.2", { names: ["vin"] }, { url: postgres.url });
+      const { server, run, broker } = bench;
+      await publish(bench, a, "vehicle/VMG-001/telemetry", '{"speed":1,"message_id":"d-1"}');
+      await eventually("it is stored", async () => (await speeds(bench, vinA)).length === 1);
+      await postgres.crash();
+      for (const number of [2, 3, 4]) {
+        await publish(
+          bench,
+          a,
+          "vehicle/VMG-001/telemetry",
+          `{"speed":${number},"message_id":"d-${number}"}`,
+        );
+      }
+      await eventually(
+        "the server notices",
+        () => server.lines.some((line) => /could not be taken over|is away/.test(line)),
+      );
+      assert.ok(!/Received PUBACK from zonebench-server-1-\w+ \(Mid: [234],/.test(await broker.log()));
+      await postgres.restart();
+      await eventually("all is stored", async () => {
+        try {
+          return (await speeds(bench, vinA)).length === 4;
+        } catch (error) {
+          // The database has only just come back.
+          if (error instanceof ProblemError) return false;
+          throw error;
+        }
+      }, 40_000);
+      assert.deepEqual((await speeds(bench, vinA)).sort(), [1, 2, 3, 4]);
+
+      // Sent to under the name that the settings say.
+      const heard = run("mosquitto_sub", a, [
+        "-q",
+        "1",
+        "-i",
+        a,
+        "-C",
+        "1",
+        "-v",
+        "-t",
+        `vehicle/${vinA}/config`,
+      ]);
+      await server.operator.rest.call(routes.putConfig, { path: { vin: vinA }, body: { mode: "vin" } });
+      assert.ok((await heard).text.startsWith(`vehicle/${vinA}/config {`));
+    } finally {
+      await postgres.stop();
+    }
+  },
+);

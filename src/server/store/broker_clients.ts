@@ -3,6 +3,7 @@
 //
 // A client id ends in random digits, for at a broker whoever knows one can take its session over.
 import type { Context } from "./context.ts";
+import { json } from "./database.ts";
 import { InvalidArgumentError } from "./errors.ts";
 import { requireCount } from "./page.ts";
 
@@ -74,12 +75,13 @@ export class BrokerClients {
     return found ?? null;
   }
 
-  /** Prolongs what the server holds and gives it; what is missing has become another's. */
-  async prolong(holder: string, lease: number): Promise<Set<string>> {
+  /** Prolongs those of these client ids that the server holds, and gives them; what is missing has become another's. */
+  async prolong(clientIds: readonly string[], holder: string, lease: number): Promise<Set<string>> {
     requireCount("lease", lease, 1);
     const rows = await this.context.sql.query<{ clientId: string }>(
-      `update broker_clients set held_until = now() + $2 * interval '1 millisecond' where holder = $1 returning client_id`,
-      [holder, lease],
+      `update broker_clients set held_until = now() + $2 * interval '1 millisecond'
+       where holder = $1 and client_id in (select jsonb_array_elements_text($3::jsonb)) returning client_id`,
+      [holder, lease, json(clientIds)],
     );
     return new Set(rows.map(({ clientId }) => clientId));
   }

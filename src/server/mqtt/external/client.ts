@@ -158,7 +158,7 @@ class ExternalBroker implements RunningBroker {
         if (!signal.aborted) this.#log.warn(`The broker is away: ${describeError(error)}`);
       }
       this.#session = undefined;
-      if (held && !held.lost.aborted) await this.#giveBack(held.clientId);
+      if (held) await this.#giveBack(held.clientId);
       tried();
       if (signal.aborted) break;
       const wait = this.#backoff.next();
@@ -241,7 +241,7 @@ class ExternalBroker implements RunningBroker {
       await this.#clientIds.release(clientId);
     } catch (error) {
       this.#log.debug(
-        `The client id ${shortId(clientId)} is given back by time alone: ${describeError(error)}`,
+        `The client id ${shortId(clientId)} is given back later: ${describeError(error)}`,
       );
     }
   }

@@ -6,7 +6,7 @@ import { describeError } from "../../../log.ts";
 import type { BrokerClient, BrokerClients } from "../../store/mod.ts";
 
 export interface ClientIdsOptions {
-  store: BrokerClients;
+  store: Pick<BrokerClients, "take" | "takeAbandoned" | "prolong" | "release" | "forget">;
   /** The ids are `{name}-1-{random}`, `{name}-2-{random}`, … */
   name: string;
   /** A UUID of this server's run. */
@@ -36,6 +36,8 @@ interface Held {
 export class ClientIds {
   readonly #options: ClientIdsOptions;
   readonly #held = new Map<string, Held>();
+  /** Ids that are not used any more and could not be given back yet. */
+  readonly #unused = new Set<string>();
 
   constructor(options: ClientIdsOptions) {
     if (!/^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$/.test(options.name)) {
@@ -49,6 +51,7 @@ export class ClientIds {
   /** Takes an id for this server. @throws the store's error */
   async take(shareGroup: string): Promise<HeldClientId> {
     const { store, name, holder, lease } = this.#options;
+    for (const clientId of this.#unused) await this.release(clientId);
     const began = performance.now();
     return this.#keep(await store.take(name, shareGroup, holder, lease), began);
   }
@@ -67,7 +70,7 @@ export class ClientIds {
     if (this.#held.size === 0) return;
     const began = performance.now();
     try {
-      const kept = await store.prolong(holder, lease);
+      const kept = await store.prolong([...this.#held.keys()], holder, lease);
       for (const [clientId, held] of this.#held) {
         if (kept.has(clientId)) held.until = began + lease;
         // One that was taken while the question was under way is not missed by its answer.
@@ -81,10 +84,12 @@ export class ClientIds {
     }
   }
 
-  /** Gives an id back; its session stays at the broker. */
+  /** Gives an id back; its session stays at the broker. What fails is done again before the next id is taken. */
   async release(clientId: string): Promise<void> {
     this.#held.delete(clientId);
+    this.#unused.add(clientId);
     await this.#options.store.release(clientId, this.#options.holder);
+    this.#unused.delete(clientId);
   }
 
   /** Its session has ended: nobody takes it up again. */

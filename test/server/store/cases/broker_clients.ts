@@ -40,7 +40,8 @@ export const brokerClientCases: StoreTest[] = [
       assert.deepEqual([name(one), name(two)], ["server-1", "server-2"]);
       assert.notEqual(one, name(one), "it ends in random digits");
       assert.equal(await brokerClients.takeAbandoned(third, long), null);
-      assert.deepEqual(await brokerClients.prolong(first, long), new Set([one]));
+      assert.deepEqual(await brokerClients.prolong([one, two], first, long), new Set([one]));
+      assert.deepEqual(await brokerClients.prolong([], first, long), new Set());
     },
   },
   {
@@ -54,7 +55,11 @@ export const brokerClientCases: StoreTest[] = [
       await pause();
       const abandoned = await brokerClients.takeAbandoned(third, long);
       assert.deepEqual([name(abandoned?.clientId ?? ""), abandoned?.shareGroup], ["server-2", "a"]);
-      assert.deepEqual(await brokerClients.prolong(second, long), new Set(), "the second server has lost it");
+      assert.deepEqual(
+        await brokerClients.prolong([one, abandoned?.clientId ?? ""], second, long),
+        new Set(),
+        "the second server has lost it",
+      );
     },
   },
   {
@@ -62,7 +67,7 @@ export const brokerClientCases: StoreTest[] = [
     run: async ({ store: { brokerClients } }) => {
       const one = await brokerClients.take("server", "a", first, long);
       await brokerClients.forget(one, second);
-      assert.deepEqual(await brokerClients.prolong(first, long), new Set([one]));
+      assert.deepEqual(await brokerClients.prolong([one], first, long), new Set([one]));
       await brokerClients.forget(one, first);
       const again = await brokerClients.take("server", "a", second, long);
       assert.equal(name(again), "server-1");
