@@ -1,42 +1,29 @@
 // A simulated ECU: power, boot loader, flash and diagnostics put together.
 import { type Clock, sleep, systemClock } from "../clock.ts";
-import { knownX509, x509Check } from "../uds/authentication_x509.ts";
 import { Nrc } from "../uds/nrc.ts";
-import { createSeedKey } from "../uds/seed_key.ts";
 import { securedService } from "../uds/secured.ts";
 import { UdsServer } from "../uds/server.ts";
-import { ServerAuthentication } from "../uds/server/authentication.ts";
+import type { ServerAuthentication } from "../uds/server/authentication.ts";
 import { DynamicIdentifiers } from "../uds/server/dynamic_identifiers.ts";
 import { ServerEvents } from "../uds/server/events.ts";
 import { linkService, type LinkServiceOptions } from "../uds/server/link.ts";
 import { Refusal, type ServiceConditions, type ServiceDefinition } from "../uds/server_service.ts";
-import {
-  CommunicationControl,
-  hex,
-  negativeResponse,
-  positiveOffset,
-  Session,
-  Sid,
-} from "../uds/services.ts";
+import { CommunicationControl, hex, Session, Sid } from "../uds/services.ts";
 import type { DiagnosticEndpoint, RequestContext } from "../uds/transport.ts";
 import { BootLoader } from "./boot_loader.ts";
 import { FileChunkStore } from "./chunk_store.ts";
 import { DtcMemory } from "./dtc_memory.ts";
+import { ecuAccess } from "./ecu_access.ts";
 import type { DataIdentifier } from "./ecu_data.ts";
-import { defaultMemory, defaultSecurity, factoryImage, ram } from "./ecu_defaults.ts";
+import { defaultMemory, factoryImage, ram } from "./ecu_defaults.ts";
 import { ecuIdentifiers } from "./ecu_identifiers.ts";
 import { ecuServices } from "./ecu_services.ts";
 import type { OpenTransfer } from "./ecu_transfers.ts";
-import { FaultInjector } from "./faults.ts";
+import { applyFault, FaultInjector } from "./faults.ts";
 import { FileStore } from "./file_store.ts";
 import { FlashMemory, PowerCutError } from "./flash_memory.ts";
 import { readNonvolatile, writeNonvolatile } from "./nonvolatile.ts";
-import type {
-  SimulatedAuthenticationOptions,
-  SimulatedEcuOptions,
-  SimulatedFault,
-  SimulatedTiming,
-} from "./options.ts";
+import type { SimulatedEcuOptions, SimulatedFault, SimulatedTiming } from "./options.ts";
 
 import { type ProgrammingRules, programmingRules } from "./programming.ts";
 
@@ -139,20 +126,8 @@ export class SimulatedEcu implements DiagnosticEndpoint {
       this.dtcs.restore(kept.dtcs);
     }
     this.dtcs.onChange = () => this.#keep();
-    const security = { ...defaultSecurity(options.ecuType), ...options.securityAccess };
-    const { level = 1, seedKey, seedLength = seedKey.algorithm === "linear" ? 4 : 16, attempts, delay } =
-      security;
-    const { authentication, secured } = options;
-    this.#authentication = authentication === undefined
-      ? undefined
-      : authenticationOf(authentication, surroundings);
-    const byAuthentication = authentication?.forProgramming ?? false;
-    // One of the two; both where the plan has the step of the one besides the other, none where it leaves it out.
-    const bySecurity = options.flash?.steps?.security_access ?? !byAuthentication;
-    const programmingAccess: ServiceConditions = {
-      ...byAuthentication ? { authentication: true } : {},
-      ...bySecurity ? { securityLevel: level } : {},
-    };
+    const { authentication, programmingAccess, security } = ecuAccess(options, surroundings.random);
+    this.#authentication = authentication;
     this.#files = new FileStore(options.files);
     this.#identifiers = ecuIdentifiers(options, {
       vin: surroundings.vin,
@@ -183,6 +158,7 @@ export class SimulatedEcu implements DiagnosticEndpoint {
     this.dtcs.onStatusSet = (bits) => this.#events.dtcStatusChanged(bits);
     const further = new Map<number, ServiceDefinition>();
     if (this.#authentication !== undefined) further.set(Sid.authentication, this.#authentication.service());
+    const { secured } = options;
     if (secured !== undefined) {
       further.set(
         Sid.securedDataTransmission,
@@ -229,13 +205,7 @@ export class SimulatedEcu implements DiagnosticEndpoint {
         reset: () => this.#restart(),
         log: (message) => surroundings.log?.(`${ecuId}: ${message}`),
       }),
-      security: [{
-        level,
-        seedKey: createSeedKey(seedKey),
-        seedLength,
-        ...attempts === undefined ? {} : { attempts },
-        ...delay === undefined ? {} : { delay },
-      }],
+      security: [security],
       isAuthenticated: () => this.#authentication?.subject !== undefined,
       onSession: (session) => this.#sessionBegan(session),
       log: surroundings.log,
@@ -354,32 +324,16 @@ export class SimulatedEcu implements DiagnosticEndpoint {
 
   #handleFaulty(request: Uint8Array, context: RequestContext, respond: (response: Uint8Array) => void): void {
     const fault = this.#faults.meet(request[0]);
-    if (fault !== undefined && fault.kind !== "silence") {
+    if (fault === undefined) return this.#server.handle(request, context, respond);
+    if (fault.kind !== "silence") {
       this.#surroundings.log?.(`${this.ecuId}: fault ${fault.kind} at service ${hex(request[0], 2)}`);
     }
-    switch (fault?.kind) {
-      case undefined:
-        return this.#server.handle(request, context, respond);
-      case "negative_response":
-        return respond(Uint8Array.of(negativeResponse, request[0], fault.nrc));
-      case "silence":
-        return;
-      case "lost_answer":
-        return this.#server.handle(request, context, () => {});
-      case "late_answer":
-        return this.#server.handle(request, context, (response) => {
-          const late = response.slice();
-          this.#clock.after(fault.delay, () => respond(late));
-        });
-      case "wrong_block_counter":
-        return this.#server.handle(request, context, (response) => {
-          const wrong = response.slice();
-          if (wrong[0] === Sid.transferData + positiveOffset) wrong[1] = (wrong[1] + 1) & 0xff;
-          respond(wrong);
-        });
-      case "close_connection":
-        return this.#surroundings.closeConnection?.(context.tester);
-    }
+    applyFault(fault, request[0], {
+      handle: (answer) => this.#server.handle(request, context, answer),
+      respond,
+      closeConnection: () => this.#surroundings.closeConnection?.(context.tester),
+      clock: this.#clock,
+    });
   }
 
   /** Boots anew, as power-on and reset do. */
@@ -494,16 +448,4 @@ export class SimulatedEcu implements DiagnosticEndpoint {
     this.#fingerprint = data;
     this.#keep();
   }
-}
-
-function authenticationOf(
-  { trustAnchors, knownClients, identity }: SimulatedAuthenticationOptions,
-  { random }: EcuSurroundings,
-): ServerAuthentication {
-  return new ServerAuthentication({
-    checkCertificate: trustAnchors === undefined ? undefined : x509Check({ trustAnchors }),
-    knownClients: knownClients?.map(knownX509),
-    identity,
-    random,
-  });
 }

@@ -1,5 +1,6 @@
-// Faults of a simulated ECU: which request, counted from the moment a fault is set, meets which.
-import { Sid } from "../uds/services.ts";
+// Faults of a simulated ECU: which request, counted from the moment a fault is set, meets which, and what it does to it.
+import type { Clock } from "../clock.ts";
+import { negativeResponse, positiveOffset, Sid } from "../uds/services.ts";
 import type { SimulatedFault } from "./options.ts";
 
 /** A fault that a request meets; `power_cut` belongs to the flash and never comes here. */
@@ -62,4 +63,41 @@ export class FaultInjector {
 
 function serviceOf(fault: RequestFault): number {
   return fault.kind === "wrong_block_counter" ? Sid.transferData : fault.service;
+}
+
+/** The ways that a request and its answer can go. */
+export interface FaultyExchange {
+  /** Carries the request out. */
+  handle(answer: (response: Uint8Array) => void): void;
+  /** Sends an answer. */
+  respond(response: Uint8Array): void;
+  closeConnection(): void;
+  clock: Clock;
+}
+
+/** Lets a request to a service meet its fault. */
+export function applyFault(fault: RequestFault, service: number, exchange: FaultyExchange): void {
+  const { handle, respond, clock } = exchange;
+  switch (fault.kind) {
+    case "negative_response":
+      return respond(Uint8Array.of(negativeResponse, service, fault.nrc));
+    case "silence":
+      return;
+    case "lost_answer":
+      return handle(() => {});
+    case "late_answer":
+      return handle((response) => {
+        // The bytes are the service's own once this returns.
+        const late = response.slice();
+        clock.after(fault.delay, () => respond(late));
+      });
+    case "wrong_block_counter":
+      return handle((response) => {
+        const wrong = response.slice();
+        if (wrong[0] === Sid.transferData + positiveOffset) wrong[1] = (wrong[1] + 1) & 0xff;
+        respond(wrong);
+      });
+    case "close_connection":
+      return exchange.closeConnection();
+  }
 }
