@@ -30,6 +30,9 @@ function randomNumbers(seed: number): () => number {
   };
 }
 
+/** Milliseconds between two messages of one vehicle: about fifty a second come of all. */
+const interval = 20 * vehicleCount;
+
 /** What happens in a round, by weight. */
 const events = [
   ...Array<Fate>(6).fill("cut"),
@@ -50,7 +53,9 @@ const vehicles = Array.from({ length: vehicleCount }, (_, index) => ({
 class VehicleProcesses implements AsyncDisposable {
   readonly #options: Omit<LinkVehicles, "vehicles" | "interval">;
   readonly #groups = [vehicles.filter((_, at) => at % 2 === 0), vehicles.filter((_, at) => at % 2 === 1)];
-  readonly #processes: Deno.ChildProcess[] = [];
+  readonly #processes: { child: Deno.ChildProcess; written: Promise<string> }[] = [];
+  /** What processes wrote that ended by themselves. */
+  readonly failures: string[] = [];
 
   constructor(options: Omit<LinkVehicles, "vehicles" | "interval">) {
     this.#options = options;
@@ -81,20 +86,28 @@ class VehicleProcesses implements AsyncDisposable {
       args: ["run", "--no-check", "-A", script, JSON.stringify(options)],
       stdin: "null",
       stdout: "piped",
-      stderr: Deno.env.has("LINK_VEHICLES_LOG") ? "inherit" : "null",
+      stderr: "piped",
     }).spawn();
-    this.#processes[index] = child;
+    const written = new Response(child.stderr).text();
+    this.#processes[index] = { child, written };
     const reader = child.stdout.getReader();
     const { done } = await reader.read();
-    assert.equal(done, false, "the vehicles run");
     reader.releaseLock();
+    if (done) throw new Error(`the vehicles ended at once: ${await written}`);
   }
 
   async #end(index: number): Promise<void> {
-    const child = this.#processes[index];
-    child.kill("SIGKILL");
+    const { child, written } = this.#processes[index];
+    try {
+      child.kill("SIGKILL");
+    } catch (cause) {
+      if (!(cause instanceof TypeError)) throw cause;
+      // It ended by itself, which it must not.
+      this.failures.push(await written);
+    }
     await child.stdout.cancel();
     await child.status;
+    await written;
   }
 }
 
@@ -141,7 +154,7 @@ async function chaos(network: string, settings: string[]): Promise<void> {
       fallbackAfter: 1_500,
       keepalive: 2,
     });
-    await cars.start(100);
+    await cars.start(interval);
     const happened = new Map<string, number>();
     let sent = 0;
     const restartServer = async () => {
@@ -161,8 +174,8 @@ async function chaos(network: string, settings: string[]): Promise<void> {
       happened.set(event, (happened.get(event) ?? 0) + 1);
       const share = 0.2 + random() * 0.8;
       if (event === "server") await restartServer();
-      else if (event === "vehicles") await cars.restart(below(2), 100);
-      else if (event === "both") await Promise.all([restartServer(), cars.restart(below(2), 100)]);
+      else if (event === "vehicles") await cars.restart(below(2), interval);
+      else if (event === "both") await Promise.all([restartServer(), cars.restart(below(2), interval)]);
       else {
         for (const proxy of [mqtt, https]) {
           proxy.strike(() => random() < share ? event : undefined, () => 50 + below(1_500));
@@ -200,6 +213,7 @@ async function chaos(network: string, settings: string[]): Promise<void> {
       });
       assert.deepEqual(messages, [], `nothing waits for ${vin} (${told})`);
     }
+    assert.deepEqual(cars.failures, []);
     const asked = await requests(operator);
     assert.equal(asked.length, sent);
     assert.deepEqual(

@@ -1,7 +1,7 @@
 // One MQTT 3.1.1 connection from its TLS handshake to its end. Whoever wants another one opens another one.
 
 import { Buffer } from "node:buffer";
-import { MqttClient } from "mqtt";
+import { MqttClient, Store } from "mqtt";
 import { connect } from "../../tls/connect.ts";
 import type { Profile } from "../../pqc/profiles.ts";
 import type { Credentials, Negotiated, TlsEngine } from "../../tls/types.ts";
@@ -89,6 +89,10 @@ export async function openSession(options: SessionOptions): Promise<MqttSession>
     reconnectPeriod: 0,
     connectTimeout,
     resubscribe: false,
+    // Acknowledgements that came together with the end of the connection are still looked up after it; the library's own
+    // stores are gone by then, and the look-up would end the program.
+    incomingStore: new Store({ clean: false }),
+    outgoingStore: new Store({ clean: false }),
     will: { ...options.will, payload: Buffer.from(options.will.payload), qos: 1, retain: false },
   });
   // The library acknowledges a QoS 1 message once this calls back.
