@@ -249,6 +249,17 @@ for (const repository of ["director", "image"] as const) {
   });
 }
 
+Deno.test("rollback: an older snapshot is refused even by a vehicle that lost its timestamp", async () => {
+  const bench = await Bench.make();
+  const { image: side } = bench;
+  const old = side.record();
+  await side.release();
+  await bench.verify();
+  bench.store.repositories.get("image")?.delete("timestamp.json");
+  side.replay(old);
+  await refused(bench.verify(), "snapshot_rollback", "rollback");
+});
+
 Deno.test("rollback: a snapshot that leaves a role out is refused", async () => {
   const bench = await Bench.make();
   const supplier = await signers(1);
