@@ -95,7 +95,7 @@ async function line(acknowledgement: Acknowledgement): Promise<{ toBus: number; 
     join: () => wire.join("adapter"),
     receiveBuffer: 32 * 1024 * 1024,
   });
-  const bus = await SlcanBus.open(() => openPort(path), { bitRate: 500_000, acknowledgement, window: 64 });
+  const bus = await SlcanBus.open(() => openPort(path), { bitRate: 500_000, acknowledgement });
   try {
     const frames = Array.from({ length: block }, (_, index) => frame(index));
     const arrived = arrivals(node.listen.bind(node), count);
