@@ -78,6 +78,8 @@ Deno.test("a base that is not what it is said to be is refused, making and apply
       { ...base, sha256: "0".repeat(64) },
       { ...base, size: old.length - 1 },
       { ...base, size: old.length + 1 },
+      // The beginning is what it is said to be, but more follows.
+      { ...base, size: old.length - 1, sha256: sha256(old.subarray(0, -1)) },
     ];
     for (const other of wrong) {
       await assert.rejects(applyDelta(other, range, back), DeltaBaseError);

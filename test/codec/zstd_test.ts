@@ -114,3 +114,45 @@ Deno.test("what the highest level makes of more than a window, extractRange() st
     );
   });
 });
+
+Deno.test("decompression is called off in the middle of a piece that gives much", async () => {
+  await withDirectory(async (directory) => {
+    // 1 GiB of zeros in 32 KiB by hand (RFC 8878, section 3.1.1): blocks that each repeat one byte 131,072 times.
+    const blocks = 8192;
+    const frame = new Uint8Array(6 + 4 * blocks);
+    frame.set([0x28, 0xb5, 0x2f, 0xfd, 0x00, 0x38]);
+    for (let block = 0; block < blocks; block++) frame.set([0x02, 0x00, 0x10, 0x00], 6 + 4 * block);
+    frame[frame.length - 4] |= 1;
+    await Deno.writeFile(`${directory}/blob`, frame);
+    const range = {
+      path: `${directory}/blob`,
+      offset: 0,
+      length: frame.length,
+      sha256: sha256(frame),
+      imageSha256: "0".repeat(64),
+      imageSize: blocks * 131_072,
+    };
+    const controller = new AbortController();
+    const timer = setTimeout(() => controller.abort(new Error("called off")), 60);
+    await assert.rejects(extractRange(range, undefined, { signal: controller.signal }), /called off/);
+    clearTimeout(timer);
+  });
+});
+
+Deno.test("a file that grows or shrinks while it is compressed is an error and leaves nothing behind", async () => {
+  await withDirectory(async (directory) => {
+    for (const size of [999_999, 1_000_001]) {
+      await Deno.writeFile(`${directory}/in`, noise(1_000_000, 6));
+      let changed = false;
+      const onProgress = () => {
+        if (!changed) Deno.truncateSync(`${directory}/in`, size);
+        changed = true;
+      };
+      await assert.rejects(
+        compressFile(`${directory}/in`, `${directory}/out`, 3, { onProgress }),
+        /in: expected 1000000 bytes, got (?:999999|more)$/,
+      );
+      assert.deepEqual([...Deno.readDirSync(directory)].map(({ name }) => name), ["in"]);
+    }
+  });
+});
