@@ -288,7 +288,7 @@ export const config = z.strictObject({
     telemetry_interval: seconds,
     reconnect_min: seconds,
     reconnect_max: seconds,
-    keepalive: seconds.max(65_535),
+    keepalive: z.int().min(1).max(65_535),
     connect_timeout: seconds,
     address_interval: seconds,
     interface_interval: seconds,
