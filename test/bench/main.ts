@@ -12,6 +12,7 @@ const measurements: Record<string, () => Promise<{ run(): Promise<BenchRow[]> }>
   parallel_flash: () => import("./parallel_flash.ts"),
   slcan: () => import("./slcan.ts"),
   telemetry_messages: () => import("./telemetry_messages.ts"),
+  reconnect_storm: () => import("./reconnect_storm.ts"),
   store_telemetry: () => import("./store_telemetry.ts"),
   vci_requests: () => import("./vci_requests.ts"),
   package_build: () => import("./package_build.ts"),

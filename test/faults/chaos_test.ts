@@ -224,6 +224,8 @@ async function chaos(network: string, settings: string[]): Promise<void> {
     const open = asked.filter(({ status }) => status !== "completed");
     assert.deepEqual(open, [], `each command is answered (${told})`);
     console.log(`${rounds} rounds, ${vehicleCount} vehicles, ${made} messages, ${sent} commands; ${told}`);
+  } catch (cause) {
+    throw new Error(`seed ${seed}; the server's log ends so:\n${server.log.slice(-20_000)}`, { cause });
   } finally {
     for (const agent of agents) await agent.destroy();
     server.kill("SIGKILL");
