@@ -16,7 +16,9 @@ export interface ImageDeltaOptions extends RunOptions {
 /** Options of {@linkcode makeImageDelta}. */
 export interface MakeImageDeltaOptions extends ImageDeltaOptions {
   /**
-   * Level of zstd, 1 to 22. From about 10 on time and memory grow steeply.
+   * Level of zstd, 1 to 22. From about 10 on time and memory grow steeply: with base and target of 256 MiB each level 3
+   * takes 550 MiB, level 19 850 MiB, level 22 1.4 GiB. The base is searched through in one go before the first progress,
+   * at the highest levels at about 2 MB/s: the pool's `stallTimeout` has to be longer than that.
    * @default 3
    */
   level?: number;
