@@ -11,7 +11,7 @@ import {
   decompressRange,
   type RunOptions,
 } from "./zstd_files.ts";
-import { checkDeltaSize, type ZstdBase, ZstdCompressor } from "./zstd_stream.ts";
+import { checkDeltaSize, type ZstdBase } from "./zstd_stream.ts";
 
 /** Bytes of the base that are read and hashed at a time. */
 const pieceSize = 2 ** 20;
@@ -41,13 +41,7 @@ export async function makeDelta(
   level: number,
   options: RunOptions = {},
 ): Promise<CompressedFile> {
-  const begin = (size: number) =>
-    async function* (input: AsyncIterable<Uint8Array>) {
-      using zstd = new ZstdCompressor({ level, size, base: zstdBase(base) });
-      for await (const piece of input) yield* zstd.push(piece);
-      yield* zstd.finish();
-    };
-  return await compressThrough(begin, target, output, options);
+  return await compressThrough(target, output, { ...options, level, base: zstdBase(base) });
 }
 
 /**

@@ -1,11 +1,16 @@
-// What compressing and decompressing from file to file have in common, whatever does the zstd: hashes of both forms, limits,
+// What compressing and decompressing from file to file have in common, with a base and without: hashes of both forms, limits,
 // and files that appear whole or not at all.
 
 import { createHash } from "node:crypto";
 import { PackageContentError, type PackageErrorCode } from "./errors.ts";
 import { readRange, writeWhole } from "./whole_file.ts";
 import { ZstdError, type ZstdErrorCode } from "./zstd_errors.ts";
-import { ZstdDecompressor, type ZstdDecompressorOptions } from "./zstd_stream.ts";
+import {
+  ZstdCompressor,
+  type ZstdCompressorOptions,
+  ZstdDecompressor,
+  type ZstdDecompressorOptions,
+} from "./zstd_stream.ts";
 
 /** Bytes that are read at a time. */
 const inputSize = 256 * 1024;
@@ -19,9 +24,6 @@ const packageCodes: Partial<Record<ZstdErrorCode, PackageErrorCode>> = {
   output_limit: "image_too_long",
   window_limit: "blob_window",
 };
-
-/** A stream through zstd; each piece, in and out, is valid until the next is asked for. */
-export type ZstdTransform = (input: AsyncIterable<Uint8Array>) => AsyncIterable<Uint8Array>;
 
 /** A file that was compressed. */
 export interface CompressedFile {
@@ -57,20 +59,21 @@ export interface RunOptions {
   onProgress?: (bytes: number) => void;
 }
 
+/** What compressing takes beside the size, which the file says. */
+export interface CompressOptions extends RunOptions, Omit<ZstdCompressorOptions, "size"> {}
+
 /**
  * Sends the file at `input` through zstd to the file at `output`.
  *
- * @param begin Begins a stream for a file of so many bytes.
+ * @throws {RangeError} For options out of range.
  * @throws {Error} If the file's size changes meanwhile.
  */
 export async function compressThrough(
-  begin: (size: number) => ZstdTransform,
   input: string,
   output: string,
-  options: RunOptions,
+  options: CompressOptions,
 ): Promise<CompressedFile> {
   const { size } = await Deno.stat(input);
-  const compress = begin(size);
   const inputHash = createHash("sha256");
   const source = async function* () {
     let left = size;
@@ -88,11 +91,16 @@ export async function compressThrough(
   const hash = createHash("sha256");
   let length = 0;
   await writeWhole(output, async (write) => {
-    for await (const piece of compress(source())) {
-      hash.update(piece);
-      length += piece.length;
-      write(piece);
-    }
+    const take = (pieces: Iterable<Uint8Array>) => {
+      for (const piece of pieces) {
+        hash.update(piece);
+        length += piece.length;
+        write(piece);
+      }
+    };
+    using zstd = new ZstdCompressor({ ...options, size });
+    for await (const chunk of source()) take(zstd.push(chunk));
+    take(zstd.finish());
   });
   return { sha256: hash.digest("hex"), length, inputSha256: inputHash.digest("hex"), inputSize: size };
 }
@@ -194,9 +202,8 @@ async function* explained(
 }
 
 /**
- * Lets messages to the thread in from time to time, that the work is called off among them. A timer does it: what ends at
- * once, as reading from the disk's cache and zlib do, and an immediate as well, may keep messages out for as long as it
- * goes on.
+ * Lets messages to the thread in from time to time, that the work is called off among them. A timer does it: neither what
+ * ends at once nor an immediate is sure to.
  */
 function turns(signal: AbortSignal | undefined): () => Promise<void> {
   let last = performance.now();

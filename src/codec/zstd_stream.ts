@@ -1,4 +1,4 @@
-// Zstandard frames (RFC 8878) made and read step by step in the caller's thread, with or without a base: the engine for
+// Zstandard frames (RFC 8878) made and read step by step in the caller's thread, with or without a base for
 // deltas. It is zstd's own code in WebAssembly; memory, output and window are limited by what the caller allows.
 
 import { ZstdError } from "./zstd_errors.ts";
@@ -73,6 +73,11 @@ export interface ZstdCompressorOptions {
   /** Bytes that will come: the frame says so, and more or less is an error. */
   size: number;
   /**
+   * Window as a power of two, 10 to 30; a delta's is its target's size.
+   * @default what the level takes: up to 23 below level 20, 27 at level 22
+   */
+  windowLog?: number;
+  /**
    * Makes a delta: what `zstd -d --patch-from` applies to this base.
    * @default none
    */
@@ -82,8 +87,15 @@ export interface ZstdCompressorOptions {
 /** Makes one frame with its content's size and a checksum, as the `zstd` command does. */
 export class ZstdCompressor extends ZstdStream {
   /** @throws {RangeError} For options out of range. @throws {ZstdError} `no_memory`. */
-  constructor({ level, size, base }: ZstdCompressorOptions) {
+  constructor({ level, size, windowLog = 0, base }: ZstdCompressorOptions) {
     checkLevel(level);
+    const fits = Number.isInteger(windowLog) && windowLog >= windowLogs.lowest &&
+      windowLog <= windowLogs.highest;
+    if (windowLog !== 0 && !fits) {
+      throw new RangeError(
+        `windowLog must be ${windowLogs.lowest} to ${windowLogs.highest}, got ${windowLog}`,
+      );
+    }
     if (!Number.isSafeInteger(size) || size < 0) throw new RangeError(`size must be whole, got ${size}`);
     if (base) checkDeltaSize("target", size);
     super();
@@ -92,9 +104,10 @@ export class ZstdCompressor extends ZstdStream {
       const [at, length] = this.putBase(base);
       // As `zstd --patch-from` sets them: the window is the whole target, so that the base can be referred to until the
       // target's end; and where that is beyond what the level searches, long-distance matching helps.
-      const windowLog = base ? Math.max(windowLogs.lowest, 32 - Math.clz32(size)) : 0;
-      const long = base !== undefined && windowLog > this.instance.call("search_log", level, size, length);
-      this.instance.try(where, "compress_begin", level, windowLog, long ? 1 : 0, size, at, length);
+      const deltaLog = Math.max(windowLogs.lowest, 32 - Math.clz32(size));
+      const log = base ? deltaLog : windowLog;
+      const long = base !== undefined && log > this.instance.call("search_log", level, size, length);
+      this.instance.try(where, "compress_begin", level, log, long ? 1 : 0, size, at, length);
     } catch (error) {
       this[Symbol.dispose]();
       throw error;

@@ -1,5 +1,5 @@
-// zstd as it is used here beside the `zstd` command, one thread each: plain files, which node:zlib compresses and
-// WebAssembly decompresses, and deltas between two versions of a real image, which are WebAssembly's.
+// zstd in WebAssembly beside the `zstd` command, one thread each, and beside node:zlib: plain files, and deltas between two
+// versions of a real image.
 //
 // The image is Debian's libjvm.so of openjdk-17-jre-headless, 24 MB, in the two newest versions that apt offers; ZSTD_BENCH_OLD
 // and ZSTD_BENCH_NEW name other files.

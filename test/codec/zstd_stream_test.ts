@@ -169,6 +169,9 @@ Deno.test("options out of range are refused", () => {
     );
   }
   assert.throws(() => new ZstdCompressor({ level: 1, size: 2 ** 28 + 1, base: base(1) }), RangeError);
+  for (const windowLog of [9, 31, 10.5, NaN]) {
+    assert.throws(() => new ZstdCompressor({ level: 1, size: 1, windowLog }), RangeError);
+  }
   for (const maxWindow of [1023, 2 ** 30 + 1, NaN]) {
     assert.throws(() => new ZstdDecompressor({ maxWindow, maxOutput: 1 }), RangeError);
   }
