@@ -167,7 +167,13 @@ async function start(options: ServerOptions, undo: Undo): Promise<RunningServer>
       metrics.telemetryQueue.set(batcher.queued);
     },
   });
-  undo.push({ what: "telemetry", run: () => batcher.close() });
+  undo.push({
+    what: "telemetry",
+    run: async () => {
+      await batcher.close();
+      await detector.close();
+    },
+  });
   const inboxOptions = { store, registry, updates, diagnostics, outbox, batcher, metrics };
   const httpsInbox = new Inbox({ ...inboxOptions, log: httpsLog });
   const mqttInbox = new Inbox({ ...inboxOptions, log: mqttLog });

@@ -1,6 +1,6 @@
 // Finds what is out of order in stored telemetry, by rules and by the running mean of each vehicle's metric.
 
-import type { Logger } from "../../log.ts";
+import { describeError, type Logger } from "../../log.ts";
 import type { Events } from "../events.ts";
 import type { Metrics } from "../metrics.ts";
 import type { AnomalyInput, MetricState } from "../store/anomalies.ts";
@@ -19,6 +19,8 @@ export interface AnomalyDetectorOptions {
   now?: () => number;
 }
 
+/** Running figures are written together, at most this long after they changed: with each batch it would cost half of it. */
+const saveDelay = 1_000;
 /** After this long without telemetry a vehicle's figures are read again: another server may have gone on with them. */
 const stale = 10_000;
 /** Vehicles whose figures are kept in memory. */
@@ -35,6 +37,10 @@ export class AnomalyDetector {
   readonly #now: () => number;
   /** In order of use, the longest unused first. */
   readonly #vehicles = new Map<string, Known>();
+  /** Changed and not written yet, by vehicle and metric. */
+  #unsaved = new Map<string, MetricState>();
+  #saveTimer: ReturnType<typeof setTimeout> | undefined;
+  #saving: Promise<void> = Promise.resolve();
 
   /** @throws {RangeError} when a rule contradicts itself */
   constructor(options: AnomalyDetectorOptions) {
@@ -48,11 +54,13 @@ export class AnomalyDetector {
     }
   }
 
-  /** Looks at rows that were stored, in their order; what is found is stored, logged and told. */
+  /**
+   * Looks at rows that were stored, in their order; what is found is stored, logged and told. The running figures follow
+   * within a second: a server that is killed loses that much of a mean.
+   */
   async examine(rows: readonly TelemetryInput[]): Promise<void> {
     if (this.#byMetric.size === 0) return;
     const found: AnomalyInput[] = [];
-    const changed = new Map<string, MetricState>();
     for (const row of rows) {
       for (const [metric, value] of Object.entries(row.metrics)) {
         const rules = this.#byMetric.get(metric);
@@ -62,12 +70,35 @@ export class AnomalyDetector {
         const { anomalies, state } = examine(rules, at, states.get(metric));
         found.push(...anomalies);
         states.set(metric, state);
-        changed.set(`${row.vin} ${metric}`, state);
+        this.#unsaved.set(`${row.vin} ${metric}`, state);
       }
     }
+    if (this.#unsaved.size > 0) this.#saveTimer ??= setTimeout(() => void this.#save(), saveDelay);
     await this.#options.store.anomalies.add(found);
-    await this.#options.store.anomalies.saveStates([...changed.values()]);
     for (const anomaly of found) this.#tell(anomaly);
+  }
+
+  /** Writes what is not written yet. */
+  async close(): Promise<void> {
+    await this.#save();
+  }
+
+  #save(): Promise<void> {
+    clearTimeout(this.#saveTimer);
+    this.#saveTimer = undefined;
+    this.#saving = this.#saving.then(async () => {
+      const unsaved = this.#unsaved;
+      if (unsaved.size === 0) return;
+      this.#unsaved = new Map();
+      try {
+        await this.#options.store.anomalies.saveStates([...unsaved.values()]);
+      } catch (error) {
+        // They are in memory, and written with the next ones that change.
+        this.#options.log.error(`Running figures of telemetry could not be written: ${describeError(error)}`);
+        this.#unsaved = new Map([...unsaved, ...this.#unsaved]);
+      }
+    });
+    return this.#saving;
   }
 
   #tell(anomaly: AnomalyInput): void {
