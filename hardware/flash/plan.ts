@@ -25,6 +25,7 @@ export const flashSteps = [
   "programming_session",
   "authentication",
   "security_access",
+  "read_memory",
   "write_fingerprint",
   "erase_memory",
   "request_download",
@@ -32,12 +33,16 @@ export const flashSteps = [
   "transfer_exit",
   "call_software",
   "check_memory",
+  "activate",
   "check_dependencies",
   "ecu_reset",
   "wait_for_restart",
   "communication_on",
   "dtc_setting_on",
   "verify_version",
+  "confirm",
+  "commit",
+  "roll_back",
 ] as const;
 
 /** Name of one step. */
@@ -132,6 +137,42 @@ export interface FlashPlan {
   fingerprint?: readonly FingerprintPart[];
   /** Identifier that the version is read back from. @default 0xF189 */
   versionDid?: number;
+  /**
+   * Whether the ECU runs new software on trial, goes back to the old one at a reset that no confirmation came before, and
+   * can be told to go back: routines `activateRoutine`, `confirmRoutine`, `rollBackRoutine`, `commitRoutine`.
+   * @default false: what it runs must be saved before it is overwritten
+   */
+  trial?: boolean;
+  /**
+   * Whether the ECU counts releases: it is told the release counter of new software by `activateRoutine`, refuses one below
+   * its own, and raises its own with `commitRoutine`. @default as `trial`
+   */
+  releaseCounting?: boolean;
+  /**
+   * Routine that announces what was downloaded as software on trial, before it is accepted. Its option record is the
+   * release counter, four bytes, or empty. @default 0x0210
+   */
+  activateRoutine?: number;
+  /** Routine that ends the trial: the new software stays over a reset. @default 0x0211 */
+  confirmRoutine?: number;
+  /** Routine that has the old software run from the next reset on, while it was not committed. @default 0x0212 */
+  rollBackRoutine?: number;
+  /** Routine that gives the old software up and raises the release counter. @default 0x0213 */
+  commitRoutine?: number;
+  /** Identifier of the release counter, four bytes. @default 0xF1AA */
+  releaseCounterDid?: number;
+  /**
+   * Identifier of the ranges that the running software consists of, address and length in four bytes each: they are saved as
+   * well. An ECU that does not have it refuses, and what is erased is saved alone. @default 0xF1AB
+   */
+  softwareRangesDid?: number;
+  /** Flash of the ECU, so that it is known what erasing an image empties besides it. @default the erased ranges alone */
+  memory?: readonly FlashArea[];
+  /**
+   * Whether what an ECU without `trial` runs is read back and kept before it is overwritten. Without it nothing can be gone
+   * back to. @default true
+   */
+  backup?: boolean;
   /** Reset type. @default 0x01, hard */
   resetType?: number;
   /** How often a block that got no answer is sent again with the same counter. @default 1 */
@@ -151,6 +192,28 @@ export interface FlashPlan {
   /** Longest time that cleaning up after a failure may take, ms. @default 5000 */
   cleanUpTimeout?: number;
 }
+
+/** A region of an ECU's flash. */
+export interface FlashArea {
+  /** First address. */
+  readonly address: number;
+  /** Bytes. */
+  readonly size: number;
+  /** Bytes that are erased at once. */
+  readonly sectorSize: number;
+}
+
+/**
+ * Routines by which new software runs on trial, in the range of ISO 14229-1:2020 Annex F.1 that is left to vehicle
+ * manufacturers (0x0200 … 0xDFFF).
+ */
+export const TrialRoutine = { activate: 0x0210, confirm: 0x0211, rollBack: 0x0212, commit: 0x0213 } as const;
+
+/** Release counter, in the range of Annex C.1 for manufacturers' identification (0xF1A0 … 0xF1EF). */
+export const releaseCounterDid = 0xf1aa;
+
+/** Ranges of the running software, in the same range. */
+export const softwareRangesDid = 0xf1ab;
 
 /** Usual identifier of the routine that starts a secondary boot loader (manufacturer-specific range of Annex F.1). */
 const callSoftwareRoutine = 0x0301;
@@ -190,6 +253,15 @@ export function resolveFlashPlan(plan: FlashPlan = {}): ResolvedFlashPlan {
       "flash plan seedKey: expected an algorithm, or steps.security_access false; got neither",
     );
   }
+  const { trial = false, releaseCounting = trial } = plan;
+  if (!trial) skipped.add("confirm").add("roll_back");
+  if (!releaseCounting && !trial) skipped.add("activate").add("commit");
+  const memory = plan.memory ?? [];
+  for (const { address, size, sectorSize } of memory) {
+    within(address, 0, 0xffff_ffff, "memory address");
+    within(size, 1, 2 ** 32 - address, "memory size");
+    within(sectorSize, 1, size, "memory sectorSize");
+  }
   const preconditions = plan.preconditions ?? [{ routine: Routine.checkProgrammingPreconditions }];
   checkPreconditions(preconditions);
   if (plan.fingerprint !== undefined) checkFingerprint(plan.fingerprint);
@@ -212,6 +284,16 @@ export function resolveFlashPlan(plan: FlashPlan = {}): ResolvedFlashPlan {
     preconditions,
     fingerprint: plan.fingerprint,
     resume,
+    trial,
+    releaseCounting,
+    activateRoutine: within(plan.activateRoutine ?? TrialRoutine.activate, 0, 0xffff, "activateRoutine"),
+    confirmRoutine: within(plan.confirmRoutine ?? TrialRoutine.confirm, 0, 0xffff, "confirmRoutine"),
+    rollBackRoutine: within(plan.rollBackRoutine ?? TrialRoutine.rollBack, 0, 0xffff, "rollBackRoutine"),
+    commitRoutine: within(plan.commitRoutine ?? TrialRoutine.commit, 0, 0xffff, "commitRoutine"),
+    releaseCounterDid: within(plan.releaseCounterDid ?? releaseCounterDid, 0, 0xffff, "releaseCounterDid"),
+    softwareRangesDid: within(plan.softwareRangesDid ?? softwareRangesDid, 0, 0xffff, "softwareRangesDid"),
+    memory,
+    backup: plan.backup ?? true,
     communicationFirst: plan.communicationFirst ?? false,
     communicationControl: within(
       plan.communicationControl ?? CommunicationControl.disableRxAndTx,

@@ -1,5 +1,14 @@
-// A flash from its first request to the version read back: its attempts, what they go on with, and what is cleaned up when
-// they failed. The steps stand in steps.ts.
+// A flash: its attempts, what they go on with, and what is cleaned up when they failed. In one go, from the first request
+// to the version read back, or in phases that a caller runs apart, each of which may be repeated:
+//
+//   stage      the image is in the ECU and checked; where the ECU has two banks, what runs is as it was
+//   verify     what was staged is still in the ECU
+//   activate   the ECU accepts it, restarts, and runs it, on trial where the plan says so
+//   confirm    it stays over a restart, and can still be gone back from
+//   commit     it cannot be gone back from; the release counter is raised
+//   roll back  the old software runs. Where the ECU does not keep that, it is flashed from what was saved
+//
+// The steps stand in steps.ts.
 import { sleep } from "../clock.ts";
 import type { RequestOptions, UdsClient } from "../uds/client.ts";
 import { NegativeResponseError } from "../uds/errors.ts";
@@ -34,6 +43,10 @@ export interface FlashOptions {
   version: string;
   /** Written to the fingerprint identifier before anything is erased, unless the plan lays it out. At least 1 byte. */
   fingerprint: Uint8Array;
+  /** Release counter of the image, 0 … 0xFFFFFFFF, for ECUs that count. @default none is told */
+  releaseCounter?: number;
+  /** Saves what is to be overwritten: called when memory can be read and nothing was erased yet. @default nothing is saved */
+  beforeErase?: (client: UdsClient) => Promise<void>;
   /**
    * Gives a new client of the ECU after the connection was lost; it may reject and is then called again for a while.
    * The client is closed here, the connection below it by whoever opened it. @default a lost connection ends the flash
@@ -71,20 +84,113 @@ export async function flashEcu(
   image: FirmwareImage,
   options: FlashOptions,
 ): Promise<FlashResult> {
-  const plan = resolveFlashPlan(options.plan);
-  if (!/^[\x21-\x7e]+$/.test(options.version)) {
-    throw new RangeError(
-      `version: expected printable ASCII without spaces, got ${JSON.stringify(options.version)}`,
-    );
+  return await new Flash(client, image, checked(options, image), options, "all").run();
+}
+
+/**
+ * Puts an image into an ECU without having it run. A plan that `canStage()` says no to has nothing done but
+ * {@link FlashOptions.beforeErase}.
+ * @throws as {@link flashEcu}
+ */
+export async function stageEcu(
+  client: UdsClient,
+  image: FirmwareImage,
+  options: FlashOptions,
+): Promise<FlashResult> {
+  const plan = checked(options, image);
+  return await new Flash(client, image, plan, options, canStage(plan) ? "stage" : "save").run();
+}
+
+/** Has the ECU check again what was staged. @throws {FlashError} {@link FlashCancelledError} */
+export async function verifyStaged(
+  client: UdsClient,
+  image: FirmwareImage,
+  options: FlashOptions,
+): Promise<void> {
+  const plan = checked(options, image);
+  if (canStage(plan)) await new Flash(client, image, plan, options, "verify").run();
+}
+
+/**
+ * Has the ECU run what was staged, and reads its version back. An ECU that runs it already is left as it is.
+ * @param image needed where the plan cannot stage: it is flashed now
+ * @throws {FlashError} {@link FlashCancelledError}
+ * @throws {RangeError} without an image that is needed
+ */
+export async function activateEcu(
+  client: UdsClient,
+  image: FirmwareImage | undefined,
+  options: FlashOptions,
+): Promise<void> {
+  const plan = checked(options, image);
+  if (canStage(plan)) await new Flash(client, noImage, plan, options, "activate").run();
+  else if (image !== undefined) await new Flash(client, image, plan, options, "flash_unless_running").run();
+  else throw new RangeError("image: expected one for an ECU that takes over as it checks, got none");
+}
+
+/** Ends the trial of what runs. @throws {FlashError} {@link FlashCancelledError} */
+export async function confirmEcu(client: UdsClient, options: FlashOptions): Promise<void> {
+  await new Flash(client, noImage, checked(options), options, "confirm").run();
+}
+
+/** Gives the old software up. @throws {FlashError} {@link FlashCancelledError} */
+export async function commitEcu(client: UdsClient, options: FlashOptions): Promise<void> {
+  await new Flash(client, noImage, checked(options), options, "commit").run();
+}
+
+/**
+ * Has an ECU that keeps its old software run that, and reads its version, `options.version`, back.
+ * @throws {FlashError} {@link FlashCancelledError}
+ * @throws {RangeError} for a plan without `trial`
+ */
+export async function rollBackEcu(client: UdsClient, options: FlashOptions): Promise<void> {
+  const plan = checked(options);
+  if (!plan.trial) {
+    throw new RangeError("flash plan trial: expected true for an ECU to go back by itself, got false");
   }
-  if (
-    options.fingerprint.length === 0 && plan.fingerprint === undefined &&
-    !plan.skipped.has("write_fingerprint")
-  ) {
+  await new Flash(client, noImage, plan, options, "roll_back").run();
+}
+
+/** Whether an image can be in the ECU without running: its check and its acceptance are requests of their own. */
+export function canStage({ skipped }: Pick<ResolvedFlashPlan, "skipped">): boolean {
+  return !skipped.has("check_memory") && !(skipped.has("check_dependencies") && skipped.has("ecu_reset"));
+}
+
+/** What a flash does. */
+type Work =
+  | "all"
+  | "flash_unless_running"
+  | "save"
+  | "stage"
+  | "verify"
+  | "activate"
+  | "confirm"
+  | "commit"
+  | "roll_back";
+
+const noImage: FirmwareImage = {
+  segments: [],
+  size: 0,
+  sha256: new Uint8Array(32),
+  open: () =>
+    Promise.resolve({ read: () => Promise.resolve(), [Symbol.asyncDispose]: () => Promise.resolve() }),
+};
+
+function checked(options: FlashOptions, image?: FirmwareImage): ResolvedFlashPlan {
+  const plan = resolveFlashPlan(options.plan);
+  const { version, fingerprint, releaseCounter = 0 } = options;
+  if (!/^[\x21-\x7e]+$/.test(version)) {
+    throw new RangeError(`version: expected printable ASCII without spaces, got ${JSON.stringify(version)}`);
+  }
+  if (!Number.isInteger(releaseCounter) || releaseCounter < 0 || releaseCounter > 0xffff_ffff) {
+    throw new RangeError(`releaseCounter: expected 0 … 0xFFFFFFFF, got ${releaseCounter}`);
+  }
+  if (image === undefined) return plan;
+  if (fingerprint.length === 0 && plan.fingerprint === undefined && !plan.skipped.has("write_fingerprint")) {
     throw new RangeError("fingerprint: expected at least 1 byte, got 0");
   }
   if (image.segments.length === 0) throw new RangeError("image: expected at least one segment, got none");
-  return await new Flash(client, image, plan, options).run();
+  return plan;
 }
 
 /** One flash under way: its attempts, and what is left to do when they failed. */
@@ -93,10 +199,22 @@ class Flash {
   readonly #image: FirmwareImage;
   readonly #plan: ResolvedFlashPlan;
   readonly #options: FlashOptions;
+  readonly #work: Work;
+  /** Whether it was found that there is something to be done. */
+  #begun = false;
+  /** Whether what runs was saved. */
+  #saved = false;
   /** Whether the ECU has accepted the new software: what is left is its reset. */
   #accepted = false;
 
-  constructor(client: UdsClient, image: FirmwareImage, plan: ResolvedFlashPlan, options: FlashOptions) {
+  constructor(
+    client: UdsClient,
+    image: FirmwareImage,
+    plan: ResolvedFlashPlan,
+    options: FlashOptions,
+    work: Work,
+  ) {
+    this.#work = work;
     this.#steps = new FlashSteps(client, image, plan, options);
     this.#image = image;
     this.#plan = plan;
@@ -142,18 +260,75 @@ class Flash {
   }
 
   async #attempt(reader: ImageReader): Promise<void> {
-    if (!this.#accepted) {
-      await this.#steps.prepare();
-      const from = await this.#resumePoint();
-      if (from === undefined) {
-        this.#steps.reached = undefined;
-        this.#steps.done = 0;
-        await this.#steps.begin();
-      }
-      await this.#steps.program(reader, from ?? { segment: 0, done: 0 });
-      this.#accepted = true;
+    const steps = this.#steps;
+    switch (this.#work) {
+      case "flash_unless_running":
+        if (!this.#begun && await steps.runsVersion()) break;
+        // falls through
+      case "all":
+        this.#begun = true;
+        if (this.#accepted) await steps.takeOver(true);
+        else {
+          await this.#write(reader);
+          await steps.accept();
+          this.#accepted = true;
+          await steps.takeOver();
+        }
+        await steps.confirm();
+        await steps.commit();
+        break;
+      case "save":
+        await steps.prepare();
+        await this.#save();
+        break;
+      case "stage":
+        await this.#write(reader);
+        break;
+      case "verify":
+        await steps.prepare();
+        await steps.checkMemory(reader);
+        break;
+      case "activate":
+        if (this.#accepted) await steps.takeOver(true);
+        else if (!(await steps.runsVersion())) {
+          await steps.prepare();
+          await steps.accept();
+          this.#accepted = true;
+          await steps.takeOver();
+        }
+        break;
+      case "confirm":
+        await steps.confirm();
+        break;
+      case "commit":
+        await steps.commit();
+        break;
+      case "roll_back":
+        await steps.rollBack();
     }
-    await this.#steps.takeOver();
+    await steps.leave();
+  }
+
+  /** Up to an image that is in the ECU and was checked there. */
+  async #write(reader: ImageReader): Promise<void> {
+    const steps = this.#steps;
+    await steps.prepare();
+    await this.#save();
+    const from = await this.#resumePoint();
+    if (from === undefined) {
+      steps.reached = undefined;
+      steps.done = 0;
+      await steps.begin();
+    }
+    await steps.program(reader, from ?? { segment: 0, done: 0 });
+  }
+
+  async #save(): Promise<void> {
+    const { beforeErase } = this.#options;
+    if (beforeErase === undefined || this.#saved) return;
+    this.#steps.step = "read_memory";
+    await beforeErase(this.#steps.client);
+    this.#saved = true;
   }
 
   /** Tries until there is a path again. @throws {FlashError} `lost` with what the last try met */

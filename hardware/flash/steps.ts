@@ -17,12 +17,16 @@ import { checkDid } from "./preconditions.ts";
 import type { ResumePoint } from "./resume.ts";
 import { transfer } from "./transfer.ts";
 
+const nothing = new Uint8Array();
+
 /** What the steps need to know beside the plan. */
 export interface FlashStepOptions {
   /** Version that the ECU must report afterwards. */
   version: string;
   /** Written to the fingerprint identifier, unless the plan lays it out. */
   fingerprint: Uint8Array;
+  /** Release counter of the new software, told to ECUs that count. @default none is told */
+  releaseCounter?: number;
   onProgress?: (step: FlashStep, bytesDone: number, bytesTotal: number) => void;
   /** Looked at between two requests. */
   signal?: AbortSignal;
@@ -80,6 +84,18 @@ export class FlashSteps {
       "programming_session",
       (request) => client.diagnosticSessionControl(plan.programmingSession, request),
     );
+    await this.#unlock();
+  }
+
+  /** The way to a routine that changes what runs, in the session that leaves the application running. */
+  async prepareControl(): Promise<void> {
+    await this.#do("extended_session", (request) => this.#inExtendedSession(request));
+    await this.#unlock();
+  }
+
+  async #unlock(): Promise<void> {
+    const plan = this.#plan;
+    const client = this.client;
     const { authentication } = plan;
     if (authentication !== undefined) {
       await this.#do("authentication", async (request) => {
@@ -136,7 +152,7 @@ export class FlashSteps {
     }
   }
 
-  /** From the first download, or where one was cut off, to the software that the ECU has accepted. */
+  /** From the first download, or where one was cut off, to the memory that was checked. */
   async program(reader: ImageReader, from: ResumePoint): Promise<void> {
     const plan = this.#plan;
     const { segments, hints } = this.#image;
@@ -158,6 +174,12 @@ export class FlashSteps {
         return this.#routine(plan.callRoutine, option, request);
       });
     }
+    await this.checkMemory(reader);
+  }
+
+  /** Holds what the ECU took against the image. */
+  async checkMemory(reader: ImageReader): Promise<void> {
+    const plan = this.#plan;
     await this.#do("check_memory", async (request) => {
       if (plan.checkScope === "image") {
         const option = await imageCheck(this.#image, reader, plan.checkMethod);
@@ -166,6 +188,17 @@ export class FlashSteps {
       for await (const option of segmentChecks(this.#image, reader, plan.checkMethod, plan)) {
         await this.#routine(plan.checkMemoryRoutine, option, request);
       }
+    });
+  }
+
+  /** Has the ECU accept what it took: its next reset starts it. */
+  async accept(): Promise<void> {
+    const plan = this.#plan;
+    await this.#do("activate", (request) => {
+      const { releaseCounter } = this.#options;
+      const option = new Uint8Array(plan.releaseCounting && releaseCounter !== undefined ? 4 : 0);
+      if (option.length > 0) new DataView(option.buffer).setUint32(0, releaseCounter ?? 0);
+      return this.#routine(plan.activateRoutine, option, request);
     });
     await this.#do("check_dependencies", (request) => {
       const option = plan.checkDependenciesOption === "version"
@@ -224,12 +257,20 @@ export class FlashSteps {
     await this.#do("transfer_exit", (request) => client.requestTransferExit(undefined, request));
   }
 
-  /** From the reset to the version that the ECU reports: only that makes a flash done. */
-  async takeOver(): Promise<void> {
+  /**
+   * From the reset to the version that the ECU reports: only that makes a flash done.
+   * @param again whether a reset was asked for before and its outcome is not known
+   */
+  async takeOver(again = false): Promise<void> {
     const plan = this.#plan;
     const client = this.client;
-    await this.#do("ecu_reset", (request) => client.ecuReset(plan.resetType, request));
-    await this.#do("wait_for_restart", () => this.#waitForRestart());
+    // A second reset would be the end of a trial that has just begun.
+    const mayRun = again && plan.trial;
+    if (mayRun) await this.#do("wait_for_restart", () => this.#waitForRestart());
+    if (!mayRun || !(await this.runsVersion())) {
+      await this.#do("ecu_reset", (request) => client.ecuReset(plan.resetType, request));
+      await this.#do("wait_for_restart", () => this.#waitForRestart());
+    }
     // The restart led to the default session, and 28 and 85 belong to the others (10.5, 10.8).
     await this.#do("communication_on", async (request) => {
       await this.#inExtendedSession(request);
@@ -243,8 +284,33 @@ export class FlashSteps {
       await this.#inExtendedSession(request);
       await client.controlDtcSetting(DtcSetting.on, request);
     });
+    await this.verifyVersion(true);
+  }
+
+  /** Whether the ECU runs the version already. One that does not tell its version does not. */
+  async runsVersion(): Promise<boolean> {
+    this.step = "verify_version";
+    try {
+      const bytes = await this.client.readDataByIdentifier(this.#plan.versionDid, { step: this.step });
+      return decodeText(bytes) === this.#options.version;
+    } catch (error) {
+      if (error instanceof NegativeResponseError) return false;
+      throw error;
+    }
+  }
+
+  /**
+   * Reads the version back.
+   * @param leave whether in the default session. Otherwise in whichever the ECU is
+   * @throws {UdsProtocolError} when it is another
+   */
+  async verifyVersion(leave = false): Promise<void> {
+    const plan = this.#plan;
+    const client = this.client;
     await this.#do("verify_version", async (request) => {
-      if (client.session !== Session.default) await client.diagnosticSessionControl(Session.default, request);
+      if (leave && client.session !== Session.default) {
+        await client.diagnosticSessionControl(Session.default, request);
+      }
       const bytes = await client.readDataByIdentifier(plan.versionDid, request);
       this.version = decodeText(bytes) ?? "";
       if (this.version !== this.#options.version) {
@@ -255,6 +321,54 @@ export class FlashSteps {
         );
       }
     });
+  }
+
+  /** Ends the trial of what runs. The version is read before and after: what came between would have gone back. */
+  async confirm(): Promise<void> {
+    const { confirmRoutine, skipped } = this.#plan;
+    if (skipped.has("confirm")) return;
+    await this.prepareControl();
+    await this.verifyVersion();
+    await this.#do("confirm", (request) => this.#routine(confirmRoutine, nothing, request));
+    await this.verifyVersion();
+  }
+
+  /** Gives the old software up, and reads back that the ECU counts up to the new one's release. */
+  async commit(): Promise<void> {
+    const { commitRoutine, skipped, releaseCounting, releaseCounterDid } = this.#plan;
+    if (skipped.has("commit")) return;
+    await this.prepareControl();
+    await this.verifyVersion();
+    await this.#do("commit", async (request) => {
+      await this.#routine(commitRoutine, nothing, request);
+      const { releaseCounter } = this.#options;
+      if (!releaseCounting || releaseCounter === undefined) return;
+      const record = await this.client.readDataByIdentifier(releaseCounterDid, request);
+      const counter = record.length === 4
+        ? new DataView(record.buffer, record.byteOffset).getUint32(0)
+        : undefined;
+      if (counter === undefined || counter < releaseCounter) {
+        throw new UdsProtocolError(
+          `expected a release counter of at least ${releaseCounter} in ${hex(releaseCounterDid, 4)}, got ${
+            counter ?? `a record of ${record.length} bytes`
+          }`,
+        );
+      }
+    });
+  }
+
+  /** Has the old software run again, from the routine to its version. */
+  async rollBack(): Promise<void> {
+    const { rollBackRoutine } = this.#plan;
+    await this.prepareControl();
+    await this.#do("roll_back", (request) => this.#routine(rollBackRoutine, nothing, request));
+    await this.takeOver();
+  }
+
+  /** Back to the default session, which ends 28 and 85 as well. */
+  async leave(): Promise<void> {
+    if (this.client.session === Session.default) return;
+    await this.client.diagnosticSessionControl(Session.default, { step: this.step });
   }
 
   async #inExtendedSession(request: RequestOptions): Promise<void> {

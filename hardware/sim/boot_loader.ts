@@ -4,13 +4,23 @@
 // lie. It is written in one piece when the new software is accepted (routine FF01), and acted on at the next start.
 // With two banks the inactive copy of a region is written, and what runs stays whole until that record is there;
 // with one bank the record of what ran is struck out before the first sector is erased.
+//
+// What was downloaded and checked is on record as staged, so that a later session can have it accepted. Announced before by
+// the routine that activates, it runs on trial: the next start goes back to what ran before, unless it was confirmed.
+// What ran before is kept until it is given up, which raises the release counter, or its bank is erased.
 import { createHash } from "node:crypto";
 import type { CompressionMethod } from "../flash/compression.ts";
 import { crc16, crc16Start, crc32 } from "../flash/format/crc.ts";
 import type { CheckMethod } from "../flash/memory_check.ts";
 import { Nrc } from "../uds/nrc.ts";
 import { Refusal } from "../uds/server_service.ts";
-import { type BootState, type CommitRecord, readBootState, type Run } from "./boot_state.ts";
+import {
+  type BootState,
+  type CommitRecord,
+  readBootState,
+  type Run,
+  type StagedRecord,
+} from "./boot_state.ts";
 import type { FlashMemory, FlashRegion } from "./flash_memory.ts";
 import { FlashFaultError } from "./flash_memory.ts";
 import { InflateError, Inflater } from "./inflater.ts";
@@ -100,7 +110,9 @@ export class BootLoader {
     await this.#memory.erase(0, address, image.length);
     await this.#memory.program(0, address, image);
     const sha256 = createHash("sha256").update(image).digest("hex");
-    this.#save({ running: { version, segments: [{ address, length: image.length }], sha256, banks: {} } });
+    this.#save({
+      running: { version, segments: [{ address, length: image.length }], sha256, banks: {} },
+    });
   }
 
   /** What happens at power-on: the new application if it is whole, else the one that ran, else none. */
@@ -108,16 +120,102 @@ export class BootLoader {
     this.abort();
     this.#interrupted = undefined;
     this.#application = undefined;
-    const { running, next } = this.#state;
+    const { next, ...rest } = this.#state;
     if (next !== undefined) {
       if (await this.#isWhole(next)) {
-        this.#record("taking the new application over", { running: next });
+        const back = rest.previous !== undefined && sameImage(next, rest.previous);
+        const previous = this.#memory.banks === 2 && !back ? rest.running : undefined;
+        this.#record("taking the new application over", { ...rest, running: next, previous });
         this.#application = next;
         return;
       }
-      this.#record("dropping a new application that is not whole", running === undefined ? {} : { running });
+      this.#record("dropping a new application that is not whole", rest);
+    }
+    const { running, previous } = this.#state;
+    if (running?.trial === true && previous !== undefined && await this.#isWhole(previous)) {
+      const { version: _, ...staged } = running;
+      // What was on trial stays where it is and can be accepted once more.
+      this.#record("going back to what ran before the trial", {
+        ...rest,
+        running: previous,
+        previous: undefined,
+        staged,
+      });
+      this.#application = previous;
+      return;
     }
     if (running !== undefined && await this.#isWhole(running)) this.#application = running;
+  }
+
+  /** Whether the application runs on trial. */
+  get onTrial(): boolean {
+    return this.#application?.trial === true;
+  }
+
+  /** Release counter: what is below it is refused. */
+  get release(): number {
+    return this.#state.release ?? 0;
+  }
+
+  /**
+   * Announces what was downloaded and checked as software on trial, where there are two banks.
+   * @param release its release counter; undefined: it does not say
+   * @throws {Refusal} 24 when nothing was checked, 31 for a release below the ECU's
+   */
+  activate(release?: number): void {
+    const { staged } = this.#state;
+    if (this.#download !== undefined || staged === undefined) throw new Refusal(Nrc.requestSequenceError);
+    if (release !== undefined && release < this.release) throw new Refusal(Nrc.requestOutOfRange);
+    const { segments, sha256, banks } = staged;
+    this.#record("announcing the staged application", {
+      ...this.#state,
+      staged: {
+        segments,
+        sha256,
+        banks,
+        ...this.#memory.banks === 2 ? { trial: true } : {},
+        ...release === undefined ? {} : { release },
+      },
+    });
+  }
+
+  /** Ends the trial. Nothing happens where nothing is on trial. @throws {Refusal} 22 without an application */
+  confirm(): void {
+    const { running } = this.#state;
+    if (this.#application === undefined || running === undefined) throw new Refusal(Nrc.conditionsNotCorrect);
+    if (running.trial !== true) return;
+    const { trial: _, ...confirmed } = running;
+    this.#record("confirming the application", { ...this.#state, running: confirmed });
+    this.#application = confirmed;
+  }
+
+  /**
+   * Has what ran before run from the next start on; drops what was to run next. Without both, nothing happens.
+   * @throws {Refusal} 31 when the ECU's release counter is above that of what ran before
+   */
+  rollBack(): void {
+    const { next, staged: _, ...rest } = this.#state;
+    const { previous } = rest;
+    if (next !== undefined && (previous === undefined || !sameImage(next, previous))) {
+      this.#record("dropping the new application", rest);
+      return;
+    }
+    if (previous === undefined || next !== undefined) return;
+    if ((previous.release ?? this.release) < this.release) throw new Refusal(Nrc.requestOutOfRange);
+    this.#record("going back to the old application", { ...rest, next: previous });
+  }
+
+  /** Gives up what ran before, and raises the release counter. @throws {Refusal} 22 on trial or before the next start */
+  giveUpOld(): void {
+    const { running, next } = this.#state;
+    if (
+      this.#application === undefined || running === undefined || running.trial === true || next !== undefined
+    ) {
+      throw new Refusal(Nrc.conditionsNotCorrect);
+    }
+    const release = Math.max(this.release, running.release ?? 0);
+    if (this.#state.previous === undefined && release === this.release) return;
+    this.#record("giving the old application up", { running, release });
   }
 
   /** Ends a download under way and forgets what was downloaded before it: the programming session ended. */
@@ -151,13 +249,18 @@ export class BootLoader {
     const region = this.#memory.regionOf(address, size);
     if (region === undefined) throw new Refusal(Nrc.requestOutOfRange);
     // Before the first cell changes, what would boot from it must not be believed any more.
+    const { running, next, previous, staged, release } = this.#state;
     if (this.#memory.banks === 1) {
-      if (this.#state.running !== undefined || this.#state.next !== undefined) {
-        this.#record("striking out the application", {});
+      if (running !== undefined || next !== undefined || staged !== undefined) {
+        this.#record("striking out the application", { release });
         this.#application = undefined;
       }
-    } else if (this.#state.next !== undefined) {
-      this.#record("striking out the new application", { running: this.#state.running });
+    } else {
+      // The other bank holds what would be gone back to.
+      if (running?.trial === true) throw new Refusal(Nrc.conditionsNotCorrect);
+      if (next !== undefined || previous !== undefined || staged !== undefined) {
+        this.#record("striking out what the other bank holds", { running, release });
+      }
     }
     const { sectorSize } = region;
     const first = address - (address - region.address) % sectorSize;
@@ -304,12 +407,35 @@ export class BootLoader {
     if (!right) this.#check.passed = false;
     if (of === undefined && method === "sha256") this.#check.sha256 = found.toHex();
     for (const run of runs) this.#check.covered.add(run);
+    if (this.checked) await this.#stage();
     return right;
   }
 
   /** Whether an address lies in what was downloaded. */
   holds(address: number): boolean {
     return this.#done.some((run) => address >= run.address && address < run.address + run.length);
+  }
+
+  /** Puts what was found right on record. Once more for the same is no operation. */
+  async #stage(): Promise<void> {
+    const sha256 = this.#check?.sha256 ?? await this.#hash(this.#done, (region) => this.#targetBank(region));
+    if (this.#state.staged?.sha256 === sha256) return;
+    const staged: StagedRecord = {
+      segments: this.#done.map((run) => ({ ...run })),
+      sha256,
+      banks: this.#banksOf(this.#done),
+    };
+    this.#record("staging the new application", { ...this.#state, staged });
+  }
+
+  /** Banks of an application that consists of these runs. */
+  #banksOf(runs: readonly Run[]): Record<string, number> {
+    const banks = { ...(this.#application ?? this.#state.running)?.banks };
+    for (const { address, length } of runs) {
+      const region = this.#memory.regionOf(address, length);
+      if (region !== undefined) banks[region.name] = this.#targetBank(region);
+    }
+    return banks;
   }
 
   /**
@@ -324,13 +450,18 @@ export class BootLoader {
     const named = version ?? await this.#versionInImage();
     if (named === undefined) return false;
     const sha256 = this.#check?.sha256 ?? await this.#hash(this.#done, (region) => this.#targetBank(region));
-    const banks = { ...(this.#application ?? this.#state.running)?.banks };
-    for (const { address, length } of this.#done) {
-      const region = this.#memory.regionOf(address, length);
-      if (region !== undefined) banks[region.name] = this.#targetBank(region);
-    }
-    const next = { version: named, segments: this.#done.map((run) => ({ ...run })), sha256, banks };
-    this.#record("committing the new application", { ...this.#state, next });
+    const { staged, ...rest } = this.#state;
+    const { trial, release } = staged?.sha256 === sha256 ? staged : {};
+    const next: CommitRecord = {
+      version: named,
+      segments: this.#done.map((run) => ({ ...run })),
+      sha256,
+      banks: this.#banksOf(this.#done),
+      // Without what it could go back to, there is no trial.
+      ...trial === true && rest.running !== undefined ? { trial } : {},
+      ...release === undefined ? {} : { release },
+    };
+    this.#record("committing the new application", { ...rest, next });
     return true;
   }
 
@@ -349,7 +480,7 @@ export class BootLoader {
   /** Everything was there when the session ended: only its check is left. @throws {Refusal} 24 when nothing was */
   #takeUpWhatIsWhole(): void {
     if (this.#interrupted?.download === undefined && this.#done.length === 0) {
-      this.#done = this.#interrupted?.done ?? [];
+      this.#done = this.#interrupted?.done ?? this.#state.staged?.segments.map((run) => ({ ...run })) ?? [];
       this.#interrupted = undefined;
     }
     if (this.#done.length === 0 || this.#download !== undefined) throw new Refusal(Nrc.requestSequenceError);
@@ -400,4 +531,10 @@ export class BootLoader {
     this.#state = state;
     this.#isNew = false;
   }
+}
+
+function sameImage(a: StagedRecord, b: StagedRecord): boolean {
+  return a.sha256 === b.sha256 &&
+    Object.entries(a.banks).every(([region, bank]) => (b.banks[region] ?? 0) === bank) &&
+    Object.entries(b.banks).every(([region, bank]) => (a.banks[region] ?? 0) === bank);
 }

@@ -368,9 +368,29 @@ export class SimulatedEcu implements DiagnosticEndpoint {
       `${this.ecuId}: ${
         this.#boot.application === undefined
           ? "no whole application, boot loader"
-          : `application ${this.#boot.application.version}`
+          : `application ${this.#boot.application.version}${this.#boot.onTrial ? ", on trial" : ""}`
       }`,
     );
+    this.#watchTrial(life);
+  }
+
+  /** A trial that nobody confirms ends by a restart, which goes back to the old software. */
+  #watchTrial(life: number): void {
+    const { trialTime = 0 } = this.options;
+    if (trialTime === 0 || !this.#boot.onTrial) return;
+    this.#clock.after(trialTime, () => {
+      if (life === this.#life && this.#boot.onTrial) this.#restart();
+    });
+  }
+
+  /** Whether the application runs on trial: the next start goes back to what ran before. */
+  get onTrial(): boolean {
+    return this.#state === "application" && this.#boot.onTrial;
+  }
+
+  /** Release counter: software below it is refused. */
+  get release(): number {
+    return this.#boot.release;
   }
 
   async #leaveFactory(): Promise<void> {

@@ -50,6 +50,14 @@ export function ecuIdentifiers(
   });
   const dids = new Map<number, DataIdentifier>([
     ...configured,
+    [plan.softwareRangesDid, { read: () => rangesOf(boot) }],
+    [plan.releaseCounterDid, {
+      read: () => {
+        const counter = new DataView(new ArrayBuffer(4));
+        counter.setUint32(0, boot.release);
+        return new Uint8Array(counter.buffer);
+      },
+    }],
     [Did.activeDiagnosticSession, { read: () => Uint8Array.of(session()) }],
     [Did.bootSoftwareIdentification, text("SIMBOOT1")],
     [plan.fingerprintDid, { read: readFingerprint, write: writeFingerprint }],
@@ -68,6 +76,17 @@ export function ecuIdentifiers(
   const { resume } = plan;
   if (resume !== false && "did" in resume) dids.set(resume.did, { read: () => resumeRecord(boot, plan) });
   return dids;
+}
+
+/** Address and length of each run, four bytes each. */
+function rangesOf({ application }: BootLoader): Uint8Array {
+  if (application === undefined) throw new Refusal(Nrc.conditionsNotCorrect);
+  const record = new DataView(new ArrayBuffer(8 * application.segments.length));
+  for (const [index, { address, length }] of application.segments.entries()) {
+    record.setUint32(8 * index, address);
+    record.setUint32(8 * index + 4, length);
+  }
+  return new Uint8Array(record.buffer);
 }
 
 function text(value: string): DataIdentifier {

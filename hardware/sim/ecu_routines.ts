@@ -58,6 +58,35 @@ function routinesOf(ecu: RoutineParts): Map<number, RoutineDefinition> {
   const { boot, programming: { plan, takenOverBy, programming, nonDefault } } = ecu;
   const secured = { sessions: programming, secured: true };
   const routines = new Map<number, RoutineDefinition>();
+  // What a plan names for something else goes before the usual numbers of these.
+  routines.set(plan.activateRoutine, {
+    ...secured,
+    start: (option) => {
+      if (option.length !== 0 && option.length !== 4) {
+        throw new Refusal(Nrc.incorrectMessageLengthOrInvalidFormat);
+      }
+      boot.activate(option.length === 0 ? undefined : takeNumber(option, 0, 4));
+      return true;
+    },
+  });
+  // What ends a trial is asked of the application that is on trial.
+  for (
+    const [routine, start] of [
+      [plan.confirmRoutine, () => boot.confirm()],
+      [plan.rollBackRoutine, () => boot.rollBack()],
+      [plan.commitRoutine, () => boot.giveUpOld()],
+    ] as const
+  ) {
+    routines.set(routine, {
+      sessions: nonDefault,
+      secured: true,
+      start: (option) => {
+        if (option.length !== 0) throw new Refusal(Nrc.incorrectMessageLengthOrInvalidFormat);
+        start();
+        return true;
+      },
+    });
+  }
   for (const condition of plan.preconditions) {
     if (!("routine" in condition)) continue;
     const { routine, option = nothing } = condition;

@@ -170,6 +170,8 @@ export interface SimulatedEcuOptions {
   authentication?: SimulatedAuthenticationOptions;
   /** Protects messages inside 0x84. @default no service 0x84 */
   secured?: SecuritySublayer;
+  /** Longest time that new software may run on trial before the ECU restarts, ms; 0: it is not watched. @default 0 */
+  trialTime?: number;
   /** Bytes of the factory image. @default 32768 */
   factoryImageSize?: number;
   /** Faults set from the start. @default none */

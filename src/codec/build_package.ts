@@ -1,6 +1,7 @@
 // Builds an update package: the manifest, its signature, one file. Blobs are copied in a stream.
 
 import {
+  type PackageCondition,
   packageFormat,
   type PackageImage,
   type PackageManifest,
@@ -23,6 +24,10 @@ export interface PackageEcuPart {
   ecu_type: string;
   hw_version: string;
   version: string;
+  /** Release counter. @default none is told */
+  release?: number;
+  /** ECUs that are activated before this one. @default none */
+  depends_on?: string[];
   image: PackageImage;
   /** The image's payload, compressed by {@linkcode compressImage}. ECUs that name the same SHA-256 share one blob. */
   blob: BlobFile;
@@ -41,6 +46,8 @@ export interface BuildPackageOptions extends RunOptions {
   vehicle_id: string;
   /** RFC 3339. */
   created: string;
+  /** What must hold in the vehicle before its ECUs are changed. @default nothing */
+  conditions?: PackageCondition[];
   /** Blobs lie in this order. */
   zonal_gateways: readonly PackageZonePart[];
   signingKey: SigningKey;
@@ -83,6 +90,7 @@ export async function buildPackage(options: BuildPackageOptions): Promise<BuiltP
     vehicle_id: options.vehicle_id,
     created: options.created,
     key_id: options.signingKey.publicKey.keyId,
+    ...options.conditions === undefined ? {} : { conditions: options.conditions },
     zonal_gateways: zones,
   });
   verifyEntries(manifest, limits);
@@ -120,7 +128,7 @@ function layOut(parts: readonly PackageZonePart[]): { zones: PackageZone[]; blob
   let end = 0;
   const zones = parts.map(({ zonal_gateway_id, ecus }): PackageZone => ({
     zonal_gateway_id,
-    ecus: ecus.map(({ ecu_id, ecu_type, hw_version, version, image, blob }) => {
+    ecus: ecus.map(({ ecu_id, ecu_type, hw_version, version, release, depends_on, image, blob }) => {
       let offset = offsets.get(blob.sha256);
       if (offset === undefined) {
         offset = end;
@@ -133,6 +141,8 @@ function layOut(parts: readonly PackageZonePart[]): { zones: PackageZone[]; blob
         ecu_type,
         hw_version,
         version,
+        ...release === undefined ? {} : { release },
+        ...depends_on === undefined ? {} : { depends_on },
         image,
         blob: { encoding: "zstd", offset, length: blob.length, sha256: blob.sha256 },
       };

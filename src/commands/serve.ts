@@ -291,6 +291,13 @@ async function startVehicle(
       queueBytes: vmg.queue.max_bytes,
       queueAge: vmg.queue.max_age * 1000,
     },
+    update: {
+      parallelFlash: vmg.update.parallel_flash,
+      confirmTimeout: Math.round(vmg.update.confirm_timeout * 1000),
+      rollBackPatience: Math.round(vmg.update.roll_back_patience * 1000),
+      conditions: vmg.update.conditions,
+      conditionTimeout: Math.round(vmg.update.condition_timeout * 1000),
+    },
     diagnostics: { timeout: vmg.diagnostics_timeout * 1000 },
   });
 }

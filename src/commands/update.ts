@@ -98,9 +98,28 @@ async function follow(
 
 function describe(update: Update): string {
   const done = update.ecus.filter((ecu) => ecu.status === "completed").length;
+  const back = update.ecus.filter((ecu) => ecu.status === "rolled_back").length;
   const busy = update.ecus.filter((ecu) => ecu.status === "installing")
-    .map((ecu) => `${ecu.ecu_id}${ecu.step ? ` ${ecu.step}` : ""} ${Math.floor(ecu.progress)} %`);
-  return [`${update.status}, ${done} of ${update.ecus.length} ECUs`, ...busy].join(", ");
+    .map((ecu) => {
+      const { ecu_id, step, progress, bytes, speed, time_left } = ecu;
+      return [
+        ecu_id,
+        ...step === null ? [] : [step],
+        `${Math.floor(progress)} %`,
+        ...bytes === null ? [] : [`${kibibytes(bytes)} KiB`],
+        ...speed === null ? [] : [`at ${kibibytes(speed)} KiB/s`],
+        ...time_left === null ? [] : [`${Math.ceil(time_left)} s left`],
+      ].join(" ");
+    });
+  return [
+    `${update.status}, ${done} of ${update.ecus.length} ECUs`,
+    ...back === 0 ? [] : [`${back} back on the old software`],
+    ...busy,
+  ].join(", ");
+}
+
+function kibibytes(bytes: number): string {
+  return (bytes / 1024).toFixed(bytes < 10_240 ? 1 : 0);
 }
 
 function cancel(): Command {

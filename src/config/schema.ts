@@ -297,6 +297,20 @@ export const config = z.strictObject({
     hold_time: seconds,
     queue: z.strictObject({ max_count: count, max_bytes: bytes, max_age: seconds }),
     auto_update: z.boolean(),
+    update: z.strictObject({
+      parallel_flash: count.min(1),
+      confirm_timeout: seconds,
+      roll_back_patience: seconds,
+      conditions: z.array(
+        z.strictObject({
+          signal: z.string().min(1).max(64),
+          min: z.number().optional(),
+          max: z.number().optional(),
+        })
+          .refine(({ min, max }) => min !== undefined || max !== undefined, "must have min or max"),
+      ).max(32),
+      condition_timeout: seconds,
+    }),
     diagnostics_timeout: seconds,
   }),
   bench,

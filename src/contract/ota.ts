@@ -19,7 +19,17 @@ export const updateStatus = z.enum([
   "cancelled",
 ]);
 
-export const ecuUpdateStatus = z.enum(["pending", "installing", "completed", "failed", "cancelled"]);
+export const ecuUpdateStatus = z.enum([
+  "pending",
+  "installing",
+  "completed",
+  /** It does not run the new software, and the old one was not brought back. */
+  "failed",
+  /** It was not touched. */
+  "cancelled",
+  /** It was touched and runs the old software again. */
+  "rolled_back",
+]);
 
 const progress = z.number().min(0).max(100);
 const reason = z.string().min(1).max(2000);
@@ -57,6 +67,12 @@ export const ecuReport = z.strictObject({
   progress,
   /** Step of the flash sequence, e.g. `transferData`. */
   step: z.string().max(64).optional(),
+  /** Bytes of the image that the step is through with. */
+  bytes: id.byteCount.optional(),
+  /** Bytes per second. */
+  speed: z.number().min(0).optional(),
+  /** Seconds until the image is in the ECU. */
+  time_left: z.number().min(0).optional(),
   /** Why it failed: the step, the ECU and the code. */
   error: reason.optional(),
 });
@@ -112,6 +128,9 @@ export const update = z.strictObject({
     status: ecuUpdateStatus,
     progress,
     step: z.string().nullable(),
+    bytes: id.byteCount.nullable(),
+    speed: z.number().nullable(),
+    time_left: z.number().nullable(),
     error: z.string().nullable(),
   })),
 });

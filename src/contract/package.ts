@@ -52,12 +52,24 @@ export const packageBlob = z.strictObject({
   sha256: id.sha256,
 });
 
+/** What must hold before ECUs are changed: a measured value within limits. */
+export const packageCondition = z.strictObject({
+  /** Name as in telemetry, e.g. `speed`. */
+  signal: z.string().min(1).max(64),
+  min: z.number().optional(),
+  max: z.number().optional(),
+}).refine(({ min, max }) => min !== undefined || max !== undefined, "must have min or max");
+
 /** What one ECU gets. */
 export const packageEcu = z.strictObject({
   ecu_id: id.ecuId,
   ecu_type: id.ecuType,
   hw_version: id.hwVersion,
   version: id.releaseVersion,
+  /** Release counter: an ECU that counts refuses one below what it has committed. */
+  release: z.int().min(0).max(0xffff_ffff).optional(),
+  /** ECUs that are activated before this one. */
+  depends_on: z.array(id.ecuId).max(1000).optional(),
   image: packageImage,
   blob: packageBlob,
 });
@@ -78,6 +90,8 @@ export const packageManifest = z.strictObject({
   created: id.timestamp,
   /** SHA-256 of the signing key's SubjectPublicKeyInfo. */
   key_id: id.sha256,
+  /** Conditions of the vehicle, beside its own settings. */
+  conditions: z.array(packageCondition).max(32).optional(),
   zonal_gateways: z.array(packageZone).min(1),
 });
 
@@ -85,6 +99,7 @@ export type PackageSegment = z.infer<typeof packageSegment>;
 export type PackageDownload = z.infer<typeof packageDownload>;
 export type PackageImage = z.infer<typeof packageImage>;
 export type PackageBlob = z.infer<typeof packageBlob>;
+export type PackageCondition = z.infer<typeof packageCondition>;
 export type PackageEcu = z.infer<typeof packageEcu>;
 export type PackageZone = z.infer<typeof packageZone>;
 export type PackageManifest = z.infer<typeof packageManifest>;

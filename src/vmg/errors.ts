@@ -61,6 +61,16 @@ export class EcuUnreadableError extends VmgError {
   override readonly name = "EcuUnreadableError";
 }
 
+/** What an ECU ran cannot be saved, or what was saved cannot be brought back. */
+export class BackupError extends VmgError {
+  override readonly name = "BackupError";
+}
+
+/** What must hold in the vehicle before ECUs are changed did not hold in time. */
+export class ConditionError extends VmgError {
+  override readonly name = "ConditionError";
+}
+
 /** Why a wait or a flash was ended: the update is to be cancelled. */
 export class CancelRequested extends VmgError {
   override readonly name = "CancelRequested";

@@ -138,6 +138,8 @@ function assemble(options: VmgOptions, state: StateDatabase): RunningVmg {
     verifyKeys: new Map(options.packageKeys.map((key) => [key.keyId, key])),
     pool: options.pool,
     directory: join(options.directory, "packages"),
+    backups: join(options.directory, "backups"),
+    source,
     settings,
     parallelReads,
     onEnded: () => reporter.request("update"),
@@ -299,6 +301,12 @@ function updateSettings(settings: UpdateSettings, vmgId: string): Required<Updat
     retryDelay = 1_000,
     maxRetryDelay = 60_000,
     reportInterval = 1_000,
+    parallelFlash = 1,
+    confirmTimeout = 60_000,
+    rollBackPatience = 600_000,
+    conditions = [],
+    conditionTimeout = 3_600_000,
+    conditionInterval = 1_000,
     fingerprint = new TextEncoder().encode(vmgId).subarray(0, 16),
   } = settings;
   const numbers = {
@@ -308,13 +316,28 @@ function updateSettings(settings: UpdateSettings, vmgId: string): Required<Updat
     retryDelay,
     maxRetryDelay,
     reportInterval,
+    parallelFlash,
+    confirmTimeout,
+    rollBackPatience,
+    conditionTimeout,
+    conditionInterval,
   };
   for (const [name, value] of Object.entries(numbers)) {
     if (!Number.isSafeInteger(value) || value < 0) {
       throw new RangeError(`update.${name}: expected a whole number of at least 0, got ${value}`);
     }
   }
-  return { ...numbers, fingerprint };
+  if (parallelFlash < 1) {
+    throw new RangeError(`update.parallelFlash: expected 1 or more, got ${parallelFlash}`);
+  }
+  for (const { signal, min, max } of conditions) {
+    if (signal === "" || min === undefined && max === undefined) {
+      throw new RangeError(
+        `update.conditions: expected a signal with min or max, got ${JSON.stringify({ signal, min, max })}`,
+      );
+    }
+  }
+  return { ...numbers, conditions, fingerprint };
 }
 
 /** Waits for all; what one of them failed with is said, and the others end all the same. */

@@ -138,8 +138,30 @@ export interface UpdateSettings {
   maxRetryDelay?: number;
   /** Least time between two reports of progress alone. @default 1000 */
   reportInterval?: number;
+  /** ECUs of one zonal gateway whose images are transferred at once. @default 1 */
+  parallelFlash?: number;
+  /** Longest time for all ECUs together to confirm their new software. @default 60000 */
+  confirmTimeout?: number;
+  /** How long an ECU that does not go back to its old software is tried again. @default 600000 */
+  rollBackPatience?: number;
+  /** What must hold in the vehicle before ECUs are changed, beside what a package asks for. @default nothing */
+  conditions?: readonly UpdateCondition[];
+  /** How long it is waited for that. @default 3600000 */
+  conditionTimeout?: number;
+  /** Time between two looks at it. @default 1000 */
+  conditionInterval?: number;
   /** Bytes that are written to the ECUs' fingerprint identifier: who flashed. @default the gateway's id in ASCII, at most 16 bytes */
   fingerprint?: Uint8Array;
+}
+
+/** A measured value within limits. */
+export interface UpdateCondition {
+  /** Name as in telemetry, e.g. `speed`. */
+  readonly signal: string;
+  /** @default none */
+  readonly min?: number | undefined;
+  /** @default none */
+  readonly max?: number | undefined;
 }
 
 /** Remote diagnosis. Times in milliseconds. */

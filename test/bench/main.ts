@@ -10,6 +10,7 @@ const measurements: Record<string, () => Promise<{ run(): Promise<BenchRow[]> }>
   doip_flash: () => import("./doip_flash.ts"),
   can: () => import("./can.ts"),
   parallel_flash: () => import("./parallel_flash.ts"),
+  parallel_update: () => import("./parallel_update.ts"),
   slcan: () => import("./slcan.ts"),
   telemetry_messages: () => import("./telemetry_messages.ts"),
   reconnect_storm: () => import("./reconnect_storm.ts"),

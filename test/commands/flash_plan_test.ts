@@ -31,7 +31,10 @@ Deno.test("an ECU type without flash settings is flashed in the usual way", asyn
   assert.deepEqual({ ...plan, seedKey: undefined }, {
     ...resolveFlashPlan({ seedKey: seedKeyOf(type) }),
     seedKey: undefined,
+    memory: plan.memory,
   });
+  const [first] = plan.memory;
+  assert.deepEqual(first, { address: 0, size: type.memory[0].size, sectorSize: type.memory[0].sector_size });
 });
 
 Deno.test("each flash setting of an ECU type reaches the plan", async () => {
@@ -43,7 +46,9 @@ Deno.test("each flash setting of an ECU type reaches the plan", async () => {
       erase_option: "01", address_bytes: 3, size_bytes: 2, data_format: 0x11, compression: zlib, max_block_length: 130, block_repeats: 3,
       call_routine: 0x0302, check_routine: 0x0212, check_method: crc16, check_scope: segments,
       dependencies_routine: 0xFF11, dependencies_option: "CAFE", routine_ok: 0x10, reset_type: 3,
-      restart_timeout_ms: 9000, version_did: 0x0105, attempts: 4, reconnect_timeout_ms: 3000, resume: {routine: 0x0310}}`,
+      restart_timeout_ms: 9000, version_did: 0x0105, attempts: 4, reconnect_timeout_ms: 3000, resume: {routine: 0x0310},
+      trial: true, release_counting: false, backup: false, activate_routine: 0x0220, confirm_routine: 0x0221,
+      roll_back_routine: 0x0222, commit_routine: 0x0223, release_counter_did: 0xF1B0, software_ranges_did: 0xF1B1}`,
   );
   const { seedKey, ...plan } = flashPlanOf(type);
   assert.deepEqual(seedKey, { algorithm: "hmac-sha256", key: type.security.secret });
@@ -77,6 +82,20 @@ Deno.test("each flash setting of an ECU type reaches the plan", async () => {
     checkDependenciesRoutine: 0xff11,
     checkDependenciesOption: Uint8Array.of(0xca, 0xfe),
     routineOk: 0x10,
+    trial: true,
+    releaseCounting: false,
+    backup: false,
+    activateRoutine: 0x0220,
+    confirmRoutine: 0x0221,
+    rollBackRoutine: 0x0222,
+    commitRoutine: 0x0223,
+    releaseCounterDid: 0xf1b0,
+    softwareRangesDid: 0xf1b1,
+    memory: type.memory.map(({ start, size, sector_size }) => ({
+      address: start,
+      size,
+      sectorSize: sector_size,
+    })),
     resetType: 3,
     restartTimeout: 9000,
     versionDid: 0x0105,

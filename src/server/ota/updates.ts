@@ -17,6 +17,7 @@ import type { Registry } from "../registry.ts";
 import { ConflictError, NotFoundError } from "../store/errors.ts";
 import {
   type Command,
+  type EcuProgress,
   isFinal,
   type Repositories,
   type Store,
@@ -56,6 +57,17 @@ export class UpdateActive extends Error {
     super(`vehicle ${vin} has update ${updateId} under way: cancel it, or wait for its end`);
   }
 }
+
+/** Steps of an ECU with which the update is past the point where the vehicle obeys a cancel. */
+const afterActivation: ReadonlySet<string> = new Set([
+  "activate",
+  "check_dependencies",
+  "ecu_reset",
+  "wait_for_restart",
+  "verify_version",
+  "confirm",
+  "commit",
+]);
 
 /** What a report on an update did; `unknown`: the vehicle has no such update. */
 export type ReportResult = "applied" | "behind" | "ended" | "unknown";
@@ -168,7 +180,11 @@ export class UpdateService {
     report: UpdateReport,
     repositories: Repositories = this.#store,
   ): Promise<{ result: ReportResult; update?: Update; before?: UpdateStatus }> {
-    const ecus = report.ecus.map(({ ecu_id, ...ecu }) => ({ ecuId: ecu_id, ...ecu }));
+    const ecus: EcuProgress[] = report.ecus.map(({ ecu_id, time_left, ...ecu }) => ({
+      ecuId: ecu_id,
+      timeLeft: time_left,
+      ...ecu,
+    }));
     if (report.status === "completed") {
       // The vehicle says that all of it is done: ECUs that this report does not name are part of that.
       const named = new Set(ecus.map((ecu) => ecu.ecuId));
@@ -247,8 +263,11 @@ export class UpdateService {
       await this.#options.outbox.enter(controlMessage(vehicle, command, { lifetime, updateId }), tx);
       const now = await tx.updates.find(updateId);
       const state = now ?? requested.update;
+      const ecus = (await tx.updates.ecus([updateId])).get(updateId) ?? [];
       const text = isFinal(state.status)
         ? "cancelled before the vehicle took it"
+        : ecus.some(({ step }) => step !== null && afterActivation.has(step))
+        ? "the vehicle is activating its new software and does not stop any more: all ECUs run it in the end, or all the old"
         : "the vehicle is asked to stop; its report ends the update";
       return { outcome: requested.outcome, update: state, message: text };
     });
@@ -389,6 +408,9 @@ function toAnswer(update: Update, ecus: readonly UpdateEcu[]): UpdateAnswer {
       status: ecu.status,
       progress: ecu.progress,
       step: ecu.step,
+      bytes: ecu.bytes,
+      speed: ecu.speed,
+      time_left: ecu.timeLeft,
       error: ecu.error,
     })),
   };

@@ -22,7 +22,13 @@ const STAGES = {
 } as const;
 
 export type UpdateStatus = keyof typeof STAGES;
-export type EcuUpdateStatus = "pending" | "installing" | "completed" | "failed" | "cancelled";
+export type EcuUpdateStatus =
+  | "pending"
+  | "installing"
+  | "completed"
+  | "failed"
+  | "cancelled"
+  | "rolled_back";
 
 /** What one ECU is to get. */
 export interface UpdateEcuInput {
@@ -51,6 +57,9 @@ export interface UpdateEcu {
   status: EcuUpdateStatus;
   progress: number;
   step: string | null;
+  bytes: number | null;
+  speed: number | null;
+  timeLeft: number | null;
   error: string | null;
   updated: Date;
 }
@@ -81,6 +90,12 @@ export interface EcuProgress {
   status: EcuUpdateStatus;
   progress: number;
   step?: string | null;
+  /** Bytes that the step is through with; not given: there are none to tell of. */
+  bytes?: number | null;
+  /** Bytes per second. */
+  speed?: number | null;
+  /** Seconds. */
+  timeLeft?: number | null;
   error?: string | null;
 }
 
@@ -114,7 +129,8 @@ const COLUMNS =
   `update_id, vin, initiator, package_id, requested_ecus, status, progress, error, created, last_report, ended,
   cancel_requested`;
 const ECU =
-  `ecu_id, zonal_gateway_id, image_id, from_version, to_version, status, progress, step, error, updated`;
+  `ecu_id, zonal_gateway_id, image_id, from_version, to_version, status, progress, step, bytes, speed, time_left, error,
+  updated`;
 
 /** The rank of an ECU's status, for SQL. */
 const ecuRank = (column: string) =>
@@ -341,17 +357,18 @@ export class Updates {
     if (report.ecus === undefined || report.ecus.length === 0) return;
     await tx.query(
       `update update_ecus e set status = t.status, step = coalesce(t.step, e.step), error = coalesce(t.error, e.error),
-         updated = $3,
+         bytes = t.bytes, speed = t.speed, time_left = t.time_left, updated = $3,
          progress = case when e.status = t.status then greatest(e.progress, t.progress) else t.progress end
        from (
          select distinct on (ecu_id) * from jsonb_to_recordset($2::jsonb) as r(ecu_id text, status text,
-           progress double precision, step text, error text)
+           progress double precision, step text, bytes bigint, speed double precision, time_left double precision,
+           error text)
          order by ecu_id, ${ecuRank("r.status")} desc, progress desc
        ) t
        where e.update_id = $1 and e.ecu_id = t.ecu_id
-         and e.status not in ('completed', 'failed', 'cancelled') and ${ecuRank("t.status")} >= ${
-        ecuRank("e.status")
-      }`,
+         and e.status not in ('completed', 'failed', 'cancelled', 'rolled_back') and ${
+        ecuRank("t.status")
+      } >= ${ecuRank("e.status")}`,
       [
         report.updateId,
         json(report.ecus.map((ecu) => ({
@@ -359,6 +376,9 @@ export class Updates {
           status: ecu.status,
           progress: ecu.progress,
           step: ecu.step,
+          bytes: ecu.bytes,
+          speed: ecu.speed,
+          time_left: ecu.timeLeft,
           error: ecu.error,
         }))),
         now,

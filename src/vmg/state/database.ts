@@ -69,6 +69,20 @@ const migrations: readonly string[] = [
     config TEXT NOT NULL
   ) STRICT;
   `,
+  `
+  -- How far the installation is, as one transaction over all ECUs; NULL before it began.
+  ALTER TABLE updates ADD COLUMN phase TEXT;
+  -- Once everything is rolled back: how the update ends then.
+  ALTER TABLE updates ADD COLUMN outcome TEXT;
+  ALTER TABLE update_ecus ADD COLUMN phase TEXT NOT NULL DEFAULT 'pending';
+  ALTER TABLE update_ecus ADD COLUMN from_version TEXT;
+  ALTER TABLE update_ecus ADD COLUMN to_version TEXT;
+  ALTER TABLE update_ecus ADD COLUMN release INTEGER;
+  -- ECUs of one group are activated together, groups in ascending order.
+  ALTER TABLE update_ecus ADD COLUMN activation INTEGER NOT NULL DEFAULT 0;
+  -- What was saved of the old software, as JSON.
+  ALTER TABLE update_ecus ADD COLUMN backup TEXT;
+  `,
 ];
 
 /** The open state. */

@@ -7,7 +7,42 @@ import type { StateDatabase } from "../state/database.ts";
 /** Ended updates that are remembered at most. */
 const remembered = 1_000;
 
+/**
+ * How far an installation is. Up to `activating` every ECU can be left as it was; from `committing` on it only goes forward.
+ * `rolling_back` ends with all old versions.
+ */
+export const installPhase = z.enum(["staging", "activating", "confirming", "committing", "rolling_back"]);
+
+/** How far an ECU is: what was begun stands here before it is begun. */
+export const ecuPhase = z.enum([
+  "pending",
+  /** It ran the new version before the update. */
+  "unchanged",
+  "staging",
+  "staged",
+  "activating",
+  "activated",
+  "confirmed",
+  "committed",
+  "rolled_back",
+  /** It could not be brought back. */
+  "lost",
+]);
+
+const backup = z.object({
+  /** File name in the folder of backups. */
+  file: z.string(),
+  /** Of the file. */
+  sha256: z.string(),
+  /** What the file holds, one after another. */
+  segments: z.array(z.object({ address: z.int(), length: z.int() })),
+  /** What has to be erased before it is written back. */
+  erase: z.array(z.object({ address: z.int(), length: z.int() })),
+});
+
 const updateRow = z.object({
+  phase: installPhase.nullable(),
+  outcome: z.enum(["failed", "cancelled"]).nullable(),
   update_id: z.string(),
   package_id: z.string().nullable(),
   download_url: z.string().nullable(),
@@ -25,9 +60,18 @@ const ecuRow = z.object({
   status: ecuUpdateStatus,
   step: z.string().nullable(),
   error: z.string().nullable(),
+  phase: ecuPhase,
+  from_version: z.string().nullable(),
+  to_version: z.string().nullable(),
+  release: z.int().nullable(),
+  activation: z.int(),
+  backup: z.string().nullable(),
 });
 
 export type EcuUpdateStatus = z.infer<typeof ecuUpdateStatus>;
+export type InstallPhase = z.infer<typeof installPhase>;
+export type EcuPhase = z.infer<typeof ecuPhase>;
+export type Backup = z.infer<typeof backup>;
 
 /** One update. */
 export interface JournalUpdate {
@@ -43,15 +87,39 @@ export interface JournalUpdate {
   readonly error: string | null;
   readonly etag: string | null;
   readonly size: number | null;
+  /** null: the installation was not begun. */
+  readonly phase: InstallPhase | null;
+  /** How the update ends when everything is rolled back; why stands in `error`. */
+  readonly outcome: "failed" | "cancelled" | null;
 }
 
-/** One ECU of an update. */
-export interface JournalEcu {
+/** One ECU of an update, as it is told. */
+export interface EcuNote {
   readonly ecuId: string;
   readonly status: EcuUpdateStatus;
   readonly step: string | null;
   readonly error: string | null;
 }
+
+/** One ECU of an update, as it is gone on with. */
+export interface JournalEcu extends EcuNote {
+  readonly phase: EcuPhase;
+  /** What it ran before; null: nothing, or the installation was not begun. */
+  readonly fromVersion: string | null;
+  /** What it is to run; null: the installation was not begun. */
+  readonly toVersion: string | null;
+  /** Release counter of what it is to run. */
+  readonly release: number | null;
+  /** ECUs of one group are activated together, groups in ascending order. */
+  readonly activation: number;
+  readonly backup: Backup | null;
+}
+
+/** What an installation begins with for each ECU. */
+export type EcuPlan = Pick<
+  JournalEcu,
+  "ecuId" | "phase" | "fromVersion" | "toVersion" | "release" | "activation"
+>;
 
 /** What starts an update. */
 export interface NewUpdate {
@@ -85,7 +153,7 @@ export class UpdateJournal {
       get: sqlite.prepare("SELECT * FROM updates WHERE update_id = ?"),
       open: sqlite.prepare("SELECT * FROM updates WHERE ended IS NULL ORDER BY created, rowid LIMIT 1"),
       ecus: sqlite.prepare(
-        "SELECT ecu_id, status, step, error FROM update_ecus WHERE update_id = ? ORDER BY ecu_id",
+        "SELECT * FROM update_ecus WHERE update_id = ? ORDER BY ecu_id",
       ),
       status: sqlite.prepare("UPDATE updates SET status = ? WHERE update_id = ? AND ended IS NULL"),
       cancel: sqlite.prepare(
@@ -93,8 +161,17 @@ export class UpdateJournal {
       ),
       download: sqlite.prepare("UPDATE updates SET etag = ?, size = ? WHERE update_id = ?"),
       ecu: sqlite.prepare(
-        "UPDATE update_ecus SET status = ?, step = ?, error = ? WHERE update_id = ? AND ecu_id = ?",
+        "UPDATE update_ecus SET status = ?, step = ?, error = ?, phase = coalesce(?, phase) " +
+          "WHERE update_id = ? AND ecu_id = ?",
       ),
+      phase: sqlite.prepare(
+        "UPDATE updates SET phase = ?, outcome = ?, error = ? WHERE update_id = ? AND ended IS NULL",
+      ),
+      plan: sqlite.prepare(
+        "UPDATE update_ecus SET phase = ?, from_version = ?, to_version = ?, release = ?, activation = ? " +
+          "WHERE update_id = ? AND ecu_id = ?",
+      ),
+      backup: sqlite.prepare("UPDATE update_ecus SET backup = ? WHERE update_id = ? AND ecu_id = ?"),
       finish: sqlite.prepare(
         "UPDATE updates SET status = ?, error = ?, ended = ? WHERE update_id = ? AND ended IS NULL",
       ),
@@ -151,8 +228,19 @@ export class UpdateJournal {
 
   ecus(updateId: string): JournalEcu[] {
     return this.#statements.ecus.all(updateId).map((found) => {
-      const { ecu_id, ...rest } = ecuRow.parse(found);
-      return { ecuId: ecu_id, ...rest };
+      const row = ecuRow.parse(found);
+      return {
+        ecuId: row.ecu_id,
+        status: row.status,
+        step: row.step,
+        error: row.error,
+        phase: row.phase,
+        fromVersion: row.from_version,
+        toVersion: row.to_version,
+        release: row.release,
+        activation: row.activation,
+        backup: row.backup === null ? null : backup.parse(JSON.parse(row.backup)),
+      };
     });
   }
 
@@ -160,8 +248,33 @@ export class UpdateJournal {
     this.#statements.status.run(status, updateId);
   }
 
-  setEcu(updateId: string, ecu: JournalEcu): void {
-    this.#statements.ecu.run(ecu.status, ecu.step, ecu.error, updateId, ecu.ecuId);
+  /** @param phase undefined: it stays */
+  setEcu(updateId: string, { ecuId, status, step, error }: EcuNote, phase?: EcuPhase): void {
+    this.#statements.ecu.run(status, step, error, phase ?? null, updateId, ecuId);
+  }
+
+  /** Begins the installation: what each ECU runs and is to run. */
+  beginInstall(updateId: string, ecus: readonly EcuPlan[]): void {
+    this.transaction(() => {
+      for (const { ecuId, phase, fromVersion, toVersion, release, activation } of ecus) {
+        this.#statements.plan.run(phase, fromVersion, toVersion, release, activation, updateId, ecuId);
+      }
+      this.#statements.phase.run("staging", null, null, updateId);
+    });
+  }
+
+  /** @param end how the update ends once everything is rolled back, and why */
+  setPhase(
+    updateId: string,
+    phase: InstallPhase,
+    end?: { outcome: "failed" | "cancelled"; error: string },
+  ): void {
+    this.#statements.phase.run(phase, end?.outcome ?? null, end?.error ?? null, updateId);
+  }
+
+  /** Notes that the ECU's old software is saved. */
+  setBackup(updateId: string, ecuId: string, saved: Backup): void {
+    this.#statements.backup.run(JSON.stringify(saved), updateId, ecuId);
   }
 
   /** Notes what identifies the package that is being fetched. */
@@ -200,5 +313,7 @@ function toUpdate(found: unknown): JournalUpdate {
     error: row.error,
     etag: row.etag,
     size: row.size,
+    phase: row.phase,
+    outcome: row.outcome,
   };
 }

@@ -20,6 +20,12 @@ export interface EcuState {
   progress: number;
   step: string | null;
   error: string | null;
+  /** Bytes that its step is through with; null where it has none to tell of. */
+  bytes: number | null;
+  /** Bytes per second. */
+  speed: number | null;
+  /** Seconds. */
+  timeLeft: number | null;
   /** Bytes of its image, for its share of the whole; 1 before that is known. */
   weight: number;
 }
@@ -139,12 +145,17 @@ export class UpdateReporter {
   }
 }
 
-function toReport({ ecuId, status, progress, step, error }: EcuState): EcuReport {
+function toReport(
+  { ecuId, status, progress, step, error, bytes, speed, timeLeft }: EcuState,
+): EcuReport {
   return {
     ecu_id: ecuId,
     status,
     progress: rounded(progress),
     ...(step === null ? {} : { step }),
+    ...(bytes === null ? {} : { bytes }),
+    ...(speed === null ? {} : { speed: Math.round(speed) }),
+    ...(timeLeft === null ? {} : { time_left: rounded(timeLeft) }),
     ...(error === null ? {} : { error: clipped(error) }),
   };
 }

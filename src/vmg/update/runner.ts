@@ -1,9 +1,9 @@
-// Does the updates of the journal, one at a time and oldest first: download, verify, install, report. Whatever interrupts
-// it, an update that was taken goes on at the next start and has a reported end.
+// Does the updates of the journal, one at a time and oldest first: download, verify, install as one transaction, report.
+// Whatever interrupts it, an update that was taken goes on at the next start and has a reported end.
 
 import type { EcuIdentification } from "../../../hardware/flash/identification.ts";
 import type { RestClient } from "../../contract/client.ts";
-import { type UpdateStatus, updateStatus } from "../../contract/ota.ts";
+import { isFinal, type UpdateStatus, updateStatus } from "../../contract/ota.ts";
 import { pathOf, routes } from "../../contract/routes.ts";
 import { openPackage, type UpdatePackage } from "../../codec/open_package.ts";
 import { PackageError } from "../../codec/errors.ts";
@@ -16,13 +16,15 @@ import type { Outbox } from "../link/outbox.ts";
 import type { UpdateSettings } from "../options.ts";
 import { mapBounded } from "../parallel.ts";
 import type { VehicleDescription } from "../vehicle.ts";
-import { orAborted } from "../wait.ts";
+import type { TelemetrySource } from "../telemetry.ts";
+import { delay, orAborted } from "../wait.ts";
+import { waitForConditions } from "./conditions.ts";
 import { downloadPackage, removePackage } from "./download.ts";
-import { installPackage } from "./install.ts";
+import { EcuProgress } from "./ecu_progress.ts";
 import type { JournalUpdate, NewUpdate, UpdateJournal } from "./journal.ts";
 import { UpdateReporter } from "./report.ts";
-import { lookAtStopped } from "./stopped.ts";
 import { checkHardware, findTargets, type Target } from "./targets.ts";
+import { InstallTransaction, isPastCancel, needsNoPackage, type TransactionEnd } from "./transaction.ts";
 
 /** Options of {@link UpdateRunner}. */
 export interface UpdateRunnerOptions {
@@ -37,6 +39,10 @@ export interface UpdateRunnerOptions {
   pool: CodecPool;
   /** Folder for packages and images. */
   directory: string;
+  /** Folder for what ECUs ran that do not keep it. */
+  backups: string;
+  /** Measured values, for conditions. undefined: there are none */
+  source: TelemetrySource | undefined;
   settings: Required<UpdateSettings>;
   /** ECUs of one zonal gateway that are read at once. */
   parallelReads: number;
@@ -54,6 +60,13 @@ interface Verified {
   found: Map<string, EcuIdentification>;
 }
 
+/** The update under way. */
+interface Current {
+  readonly updateId: string;
+  readonly cancel: AbortController;
+  installing: boolean;
+}
+
 /** The updates of one vehicle. */
 export class UpdateRunner {
   readonly #options: UpdateRunnerOptions;
@@ -61,7 +74,7 @@ export class UpdateRunner {
   readonly #stopping = new AbortController();
   #running: Promise<void> | undefined;
   #wake: () => void = () => {};
-  #current: { updateId: string; cancel: AbortController; installing: boolean } | undefined;
+  #current: Current | undefined;
 
   constructor(options: UpdateRunnerOptions) {
     this.#options = options;
@@ -114,6 +127,14 @@ export class UpdateRunner {
         interval: settings.reportInterval,
       }).finish("cancelled", error);
       this.#log.info(`Update ${updateId} is cancelled; its start was never heard of`);
+    } else if (isPastCancel(known.phase) && !isFinal(known.status)) {
+      this.#log.warn(
+        `Update ${updateId} cannot be cancelled any more: ${
+          known.phase === "rolling_back"
+            ? "its ECUs are going back to their old software"
+            : "its ECUs are being activated; all run the new software in the end, or all the old"
+        }`,
+      );
     } else if (journal.requestCancel(updateId)) {
       this.#log.info(`Update ${updateId} is to be cancelled`);
       setTimeout(() => {
@@ -132,7 +153,16 @@ export class UpdateRunner {
       const woken = new Promise<void>((resolve) => this.#wake = resolve);
       const update = this.#options.journal.next();
       if (update === undefined) await orAborted(woken, signal).catch(() => {}); // The loop's condition sees the end.
-      else await this.#update(update);
+      else {
+        try {
+          await this.#update(update);
+        } catch (error) {
+          // The disk is full or fails: the update is where the journal says, and is gone on with.
+          const wait = this.#options.settings.maxRetryDelay;
+          this.#log.error(`Update ${update.updateId}: ${explain(error)}. It is gone on with in ${wait} ms`);
+          await delay(wait, signal).catch(() => {}); // The loop's condition sees the end.
+        }
+      }
     }
   }
 
@@ -142,9 +172,15 @@ export class UpdateRunner {
       vmgId: vehicle.vmgId,
       updateId: update.updateId,
       status: update.status,
-      ecus: journal.ecus(update.updateId).map((ecu) => ({
-        ...ecu,
-        progress: ecu.status === "completed" ? 100 : 0,
+      ecus: journal.ecus(update.updateId).map(({ ecuId, status, step, error }) => ({
+        ecuId,
+        status,
+        step,
+        error,
+        progress: status === "completed" ? 100 : 0,
+        bytes: null,
+        speed: null,
+        timeLeft: null,
         weight: 1,
       })),
       outbox,
@@ -154,7 +190,7 @@ export class UpdateRunner {
 
   async #update(update: JournalUpdate): Promise<void> {
     const { updateId } = update;
-    const current = { updateId, cancel: new AbortController(), installing: false };
+    const current: Current = { updateId, cancel: new AbortController(), installing: false };
     this.#current = current;
     const stop = this.#stopping.signal;
     const signal = AbortSignal.any([stop, current.cancel.signal]);
@@ -164,43 +200,13 @@ export class UpdateRunner {
       current.cancel.abort(new CancelRequested("cancelled on request"));
     }
     if (update.status !== "accepted") this.#log.info(`Update ${updateId} goes on: it was ${update.status}`);
-    let stage = "download";
     try {
-      let fetched = await this.#download(update, reporter, signal);
-      stage = "verify";
-      let verified: Verified;
-      try {
-        verified = await this.#verify(update, fetched.path, reporter, signal);
-      } catch (error) {
-        // What an earlier run wrote may be torn where the power went: the length is there, the bytes are not.
-        if (!(error instanceof PackageError) || !fetched.earlier) throw error;
-        this.#log.warn(
-          `Package ${update.packageId}, part of which an earlier run fetched, is refused: ${
-            explain(error)
-          }. ` +
-            "It is fetched once more, from its first byte",
-        );
-        await this.#removePackage(update);
-        stage = "download";
-        fetched = await this.#download(update, reporter, signal);
-        stage = "verify";
-        verified = await this.#verify(update, fetched.path, reporter, signal);
-      }
-      stage = "install";
-      current.installing = true;
-      await this.#install(update, verified, reporter, signal);
-      this.#finish(update, reporter, signal);
+      const { status, error } = await this.#perform(update, reporter, current, signal);
+      this.#end(update, reporter, status, error);
     } catch (error) {
-      if (stop.aborted) {
-        this.#log.info(`Update ${updateId} rests until the next start`);
-        return;
-      }
-      await this.#lookAtBegun(reporter);
-      if (current.cancel.signal.aborted) this.#end(update, reporter, "cancelled", "cancelled on request");
-      else {
-        this.#end(update, reporter, "failed", `${stage}: ${explain(error)}`);
-        this.#log.debug(`Update ${updateId}`, { error });
-      }
+      if (!stop.aborted) throw error;
+      this.#log.info(`Update ${updateId} rests until the next start`);
+      return;
     } finally {
       reporter.close();
       this.#current = undefined;
@@ -210,14 +216,62 @@ export class UpdateRunner {
     if (ended !== undefined) this.#options.onEnded(ended, ended.status);
   }
 
-  /** ECUs that an earlier run began to flash and this one did not come to: what is in them is told with the end. */
-  async #lookAtBegun(reporter: UpdateReporter): Promise<void> {
-    for (const { ecuId, status } of reporter.ecus) {
-      if (status !== "installing") continue;
-      reporter.ecu(ecuId, {
-        error: (await lookAtStopped(this.#options.bus, ecuId, "interrupted")).text,
-      });
+  /** From wherever the journal says to the update's end. @throws when the gateway stops, or its disk fails */
+  async #perform(
+    update: JournalUpdate,
+    reporter: UpdateReporter,
+    current: Current,
+    signal: AbortSignal,
+  ): Promise<TransactionEnd> {
+    let stage = "download";
+    let verified: Verified | undefined;
+    if (!needsNoPackage(update.phase)) {
+      try {
+        verified = await this.#fetchVerified(update, reporter, signal, (name) => stage = name);
+      } catch (error) {
+        this.#stopping.signal.throwIfAborted();
+        this.#log.debug(`Update ${update.updateId}`, { error });
+        if (update.phase !== null) {
+          // Some ECUs are not any more what they were.
+          current.installing = true;
+          return await this.#transaction(update, undefined, reporter, current).rollBack(error);
+        }
+        return current.cancel.signal.aborted
+          ? { status: "cancelled", error: "cancelled on request" }
+          : { status: "failed", error: `${stage}: ${explain(error)}` };
+      }
+      for (const { ecu, entry } of verified.targets) reporter.ecu(ecu.ecuId, { weight: entry.image.size });
     }
+    current.installing = true;
+    this.#enter(update, reporter, "installing");
+    return await this.#transaction(update, verified, reporter, current).run();
+  }
+
+  /** Downloads and verifies; what an earlier run fetched may be wrong and is fetched once more then. */
+  async #fetchVerified(
+    update: JournalUpdate,
+    reporter: UpdateReporter,
+    signal: AbortSignal,
+    onStage: (stage: string) => void,
+  ): Promise<Verified> {
+    onStage("download");
+    const fetched = await this.#download(update, reporter, signal);
+    onStage("verify");
+    try {
+      return await this.#verify(update, fetched.path, reporter, signal);
+    } catch (error) {
+      // What an earlier run wrote may be torn where the power went: the length is there, the bytes are not.
+      if (!(error instanceof PackageError) || !fetched.earlier) throw error;
+      this.#log.warn(
+        `Package ${update.packageId}, part of which an earlier run fetched, is refused: ${explain(error)}. ` +
+          "It is fetched once more, from its first byte",
+      );
+      await this.#removePackage(update);
+    }
+    onStage("download");
+    const { path } = await this.#download(update, reporter, signal);
+    onStage("verify");
+    return await this.#verify(update, path, reporter, signal);
   }
 
   /** An update that is gone on with is not told to be further back than it was. */
@@ -298,56 +352,48 @@ export class UpdateRunner {
     return { bundle, targets, found: new Map(found.flat()) };
   }
 
-  async #install(
+  #transaction(
     update: JournalUpdate,
-    { bundle, targets, found }: Verified,
+    verified: Verified | undefined,
     reporter: UpdateReporter,
-    signal: AbortSignal,
-  ): Promise<void> {
-    const { journal, bus, directory, settings } = this.#options;
+    { cancel }: Current,
+  ): InstallTransaction {
+    const { journal, bus, directory, backups, settings, source } = this.#options;
     const { updateId } = update;
-    for (const { ecu, entry } of targets) reporter.ecu(ecu.ecuId, { weight: entry.image.size });
-    this.#enter(update, reporter, "installing");
-    await installPackage({
-      update,
-      bundle,
-      targets,
-      found,
-      journal: new Map(journal.ecus(updateId).map((ecu) => [ecu.ecuId, ecu])),
+    const progress = new Map<string, EcuProgress>();
+    return new InstallTransaction({
+      updateId,
+      journal,
       bus,
+      installation: verified,
       directory,
+      backups,
       fingerprint: settings.fingerprint,
-      onEcu: (ecu) => {
-        // After the stop the state belongs to the next start.
-        if (this.#stopping.signal.aborted) return;
-        journal.setEcu(updateId, ecu);
-        const { status, step, error } = ecu;
-        reporter.ecu(ecu.ecuId, {
-          status,
-          step,
-          error,
-          ...(status === "completed" ? { progress: 100 } : {}),
-        });
+      settings,
+      conditions: (signal) =>
+        waitForConditions({
+          conditions: [...settings.conditions, ...verified?.bundle.manifest.conditions ?? []],
+          source,
+          timeout: settings.conditionTimeout,
+          interval: settings.conditionInterval,
+          signal,
+          log: this.#log,
+        }),
+      onEcu: ({ ecuId, ...note }) =>
+        reporter.ecu(ecuId, {
+          ...note,
+          ...(note.status === "completed" ? { progress: 100 } : {}),
+          ...(note.status === "installing" ? {} : { bytes: null, speed: null, timeLeft: null }),
+        }),
+      onStep: (ecuId, step, done, total) => {
+        const own = progress.get(ecuId) ?? new EcuProgress();
+        progress.set(ecuId, own);
+        reporter.ecu(ecuId, own.at(step, done, total));
       },
-      onProgress: (ecuId, change) => reporter.ecu(ecuId, change),
-      signal,
+      cancel: cancel.signal,
+      stop: this.#stopping.signal,
       log: this.#log,
     });
-  }
-
-  /** Every ECU has an end: this is the update's. */
-  #finish(update: JournalUpdate, reporter: UpdateReporter, signal: AbortSignal): void {
-    const failed = reporter.ecus.filter(({ status }) => status === "failed");
-    const stopped = reporter.ecus.filter(({ status }) => status === "cancelled");
-    if (failed.length > 0) {
-      this.#end(update, reporter, "failed", failed.map(({ error }) => error).join("; "));
-    } else if (stopped.length > 0 && signal.aborted) {
-      const errors = stopped.flatMap(({ ecuId, error }) => error === null ? [] : [`${ecuId} ${error}`]);
-      this.#end(update, reporter, "cancelled", ["cancelled on request", ...errors].join("; "));
-    } else {
-      // A cancel that came when all was done changes nothing.
-      this.#end(update, reporter, "completed", null);
-    }
   }
 
   /** Writes the end down together with the report of it. ECUs that were not begun never will be. */

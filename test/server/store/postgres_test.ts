@@ -187,7 +187,7 @@ onServer("two stores open one empty PostgreSQL at the same moment", async ({ url
     assert.equal(stores[0].kind, "postgresql");
     assert.equal(
       await psql("select string_agg(name, ',' order by version) from schema_migrations"),
-      "base,download,mqtt sessions,external broker",
+      "base,download,mqtt sessions,external broker,rolled back",
     );
     // What the program wrote, seen by psql.
     await stores[1].vehicles.register({

@@ -6,6 +6,7 @@ import type { SimulatedEcuOptions, SimulatedTiming } from "../../../hardware/sim
 import { buildPackage } from "../../../src/codec/build_package.ts";
 import { compressImage } from "../../../src/codec/compress_image.ts";
 import { CodecPool } from "../../../src/codec/pool.ts";
+import type { PackageCondition } from "../../../src/contract/package.ts";
 import { createLogger, type Logger } from "../../../src/log.ts";
 import { generateSigningKey, type SigningKey } from "../../../src/pqc/signature.ts";
 import type { Credentials } from "../../../src/tls/types.ts";
@@ -109,12 +110,16 @@ export class TestBench implements AsyncDisposable {
         logicalAddress,
       })),
       ecus: bench.gateways.flatMap(({ zonalGatewayId, ecus }) =>
-        ecus.map(({ ecuId, logicalAddress, options: { ecuType } }) => ({
+        ecus.map(({ ecuId, logicalAddress, options: { ecuType, banks = 2, memory = [] } }) => ({
           ecuId,
           ecuType,
           zonalGatewayId,
           logicalAddress,
-          flashPlan: { seedKey: defaultSecurity(ecuType).seedKey },
+          flashPlan: {
+            seedKey: defaultSecurity(ecuType).seedKey,
+            trial: banks === 2,
+            memory: memory.map(({ address, size, sectorSize = 16_384 }) => ({ address, size, sectorSize })),
+          },
         }))
       ),
     };
@@ -186,7 +191,14 @@ export class TestBench implements AsyncDisposable {
         latency: 300,
         ...differs.bus,
       },
-      update: { retryDelay: 20, maxRetryDelay: 50, reportInterval: 20, ...differs.update },
+      update: {
+        retryDelay: 20,
+        maxRetryDelay: 50,
+        reportInterval: 20,
+        rollBackPatience: 3_000,
+        ...this.#options.vmg?.update,
+        ...differs.update,
+      },
     };
   }
 
@@ -230,7 +242,7 @@ export class TestBench implements AsyncDisposable {
               image_id: crypto.randomUUID(),
               sha256,
               size: image.length,
-              segments: [{ address: 0x1000, length: image.length }],
+              segments: [{ address: differs.address ?? 0x1000, length: image.length }],
             },
             blob: { path: `${work}/${ecuId}.zst`, sha256: blob.sha256, length: blob.length },
           },
@@ -242,6 +254,7 @@ export class TestBench implements AsyncDisposable {
         package_id: packageId,
         vehicle_id: differs.vin ?? vin,
         created: "2026-11-21T10:00:00Z",
+        ...differs.conditions === undefined ? {} : { conditions: differs.conditions },
         zonal_gateways: zones.map(([zonal_gateway_id, list]) => ({
           zonal_gateway_id,
           ecus: list.map(({ part }) => part),
@@ -285,6 +298,9 @@ export interface StartCommand extends Record<string, unknown> {
 
 /** What a package may differ in. */
 export interface PackageDiffers {
+  /** First address of each image. */
+  address?: number;
+  conditions?: PackageCondition[];
   version?: string;
   size?: number;
   hwVersion?: string;

@@ -7,6 +7,7 @@ import { ProblemError, RestClient } from "../../../src/contract/client.ts";
 import { silentLogger } from "../../../src/log.ts";
 import { DownloadError } from "../../../src/vmg/errors.ts";
 import { type DownloadOptions, downloadPackage } from "../../../src/vmg/update/download.ts";
+import { failDisk } from "../../support/disk_faults.ts";
 import { problem, serveFile } from "../support/counterpart.ts";
 
 const packageId = "0b7e1c52-9a36-4a10-8a52-0f3c8f6b1a36";
@@ -244,3 +245,29 @@ Deno.test("an aborted download ends with the signal's reason and leaves no whole
     assert.equal((await Deno.stat(`${directory}/${packageId}.otap.part`)).size, 1_000);
   });
 });
+
+for (const fault of ["ENOSPC", "EIO", "short"] as const) {
+  Deno.test(`${fault} at every write of a download: the second try has the package, whole`, async () => {
+    for (let at = 1;; at++) {
+      let operations = 0;
+      await against(file(() => '"a"'), async ({ options }) => {
+        let failed = false;
+        let known: DownloadOptions["known"];
+        const onBegin = (etag: string | null, size: number) => known = { etag, size };
+        {
+          using disk = failDisk(fault, at);
+          try {
+            await downloadPackage({ ...options, onBegin });
+          } catch {
+            failed = true;
+          }
+          operations = disk.operations;
+        }
+        if (fault === "short") assert.equal(failed, false, `operation ${at}`);
+        const path = await downloadPackage({ ...options, onBegin, ...known === undefined ? {} : { known } });
+        assert.deepEqual(await Deno.readFile(path), bytes, `operation ${at}`);
+      });
+      if (operations < at) break;
+    }
+  });
+}

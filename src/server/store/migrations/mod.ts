@@ -4,5 +4,6 @@ import { base } from "./0001_base.ts";
 import { download } from "./0002_download.ts";
 import { mqttSessions } from "./0003_mqtt_sessions.ts";
 import { externalBroker } from "./0004_external_broker.ts";
+import { rolledBack } from "./0005_rolled_back.ts";
 
-export const migrations: readonly Migration[] = [base, download, mqttSessions, externalBroker];
+export const migrations: readonly Migration[] = [base, download, mqttSessions, externalBroker, rolledBack];
