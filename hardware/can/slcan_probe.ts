@@ -15,9 +15,9 @@ export interface ProbeResult {
 }
 
 export interface ProbeOptions {
-  /** Longest wait for each answer, ms. @default 300 */
+  /** Longest wait for each answer, ms. @default 1000 */
   timeout?: number;
-  /** How long the answers to the first lines are collected, ms. @default 100 */
+  /** How long the answers to the first lines are collected, ms. @default 300 */
   purgeTime?: number;
   /** @default the system's */
   clock?: Clock;
@@ -44,7 +44,7 @@ export function knownAdapter(
  * To a device that speaks something else these bytes may mean anything: whoever owns the line decides.
  */
 export async function probe(stream: ByteStream, options: ProbeOptions = {}): Promise<ProbeResult> {
-  const { timeout = 300, purgeTime = 100, clock = systemClock } = options;
+  const { timeout = 1_000, purgeTime = 300, clock = systemClock } = options;
   let strayLines = 0;
   const statistics = newStatistics();
   let failure: Error | undefined;
