@@ -19,7 +19,7 @@ async function probed(play: (answer: (text: string) => void, clock: TestClock) =
 Deno.test("an adapter tells its version and serial number, and no more than four commands are sent", async () => {
   const { result, sent } = await probed(async (answer, clock) => {
     answer("\r\r\r\x07t1230\r");
-    await clock.advance(100);
+    await clock.advance(300);
     answer("V1013\r");
     await clock.advance(0);
     answer("NA123\r");
@@ -30,7 +30,7 @@ Deno.test("an adapter tells its version and serial number, and no more than four
 
 Deno.test("an adapter without acknowledgements and serial number is one all the same", async () => {
   const { result } = await probed(async (answer, clock) => {
-    await clock.advance(100);
+    await clock.advance(300);
     answer("CANable 1.0 free text\r");
   });
   assert.deepEqual(result, {
@@ -46,7 +46,7 @@ Deno.test("silence is told as such, and something that echoes is no adapter", as
   assert.equal(silent.result.found, "nothing");
   const modem = await probed(async (answer, clock) => {
     answer("\r\r\rC\r");
-    await clock.advance(100);
+    await clock.advance(300);
     answer("V\r");
     await clock.advance(0);
     answer("N\r");
