@@ -75,7 +75,9 @@ def serve(connection):
 
 
 listener = socket.create_server((sys.argv[1], 0))
-print(listener.getsockname()[1], flush=True)
+# One write: whoever starts this closes the pipe once it has the number.
+sys.stdout.write(f"{listener.getsockname()[1]}\n")
+sys.stdout.flush()
 
 
 def accept():
