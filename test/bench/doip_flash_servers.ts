@@ -1,6 +1,5 @@
-/// <reference lib="deno.worker" />
-// The other end of the flash bench, in a thread of its own: a simulated gateway with an ECU whose flash takes no
-// time, and a bare socket server that moves the same number of bytes.
+// The other end of the flash bench: a simulated gateway with an ECU whose flash takes no time, and a bare socket server
+// that moves the same number of bytes.
 import { SimulatedBench } from "../../hardware/sim/bench.ts";
 
 /** Where the two servers listen. */
@@ -13,24 +12,30 @@ const hostname = "127.0.32.10";
 /** Bytes that come back for a request over DoIP: acknowledgement (13) and a two-byte answer (14). */
 const answerLength = 27;
 
-const bench = await SimulatedBench.start({
-  timing: "none",
-  gateways: [{
-    zonalGatewayId: "ZG_BENCH",
-    hostname,
-    port: 0,
-    logicalAddress: 0x1000,
-    vin: "KMHBENCH000000001",
-    ecus: [
-      ecu("ECU_001", 0x1001, 4_095),
-      ecu("ECU_002", 0x1002, 0x1_0002),
-    ],
-  }],
-});
-const listener = Deno.listen({ hostname, port: 0 });
-const ports: Ports = { gateway: bench.gateways[0].port, raw: listener.addr.port };
-self.postMessage(ports);
-for await (const connection of listener) answer(connection);
+/** Starts both; they end with the thread or the program. */
+export async function startServers(): Promise<Ports> {
+  const bench = await SimulatedBench.start({
+    timing: "none",
+    gateways: [{
+      zonalGatewayId: "ZG_BENCH",
+      hostname,
+      port: 0,
+      logicalAddress: 0x1000,
+      vin: "KMHBENCH000000001",
+      ecus: [
+        ecu("ECU_001", 0x1001, 4_095),
+        ecu("ECU_002", 0x1002, 0x1_0002),
+      ],
+    }],
+  });
+  const listener = Deno.listen({ hostname, port: 0 });
+  void serve(listener);
+  return { gateway: bench.gateways[0].port, raw: listener.addr.port };
+}
+
+async function serve(listener: Deno.TcpListener): Promise<void> {
+  for await (const connection of listener) void answer(connection);
+}
 
 function ecu(ecuId: string, logicalAddress: number, maxBlockLength: number) {
   return {
