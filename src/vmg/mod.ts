@@ -27,7 +27,7 @@ import { UpdateRunner } from "./update/runner.ts";
 import { SelfUpdate } from "./update/self_update.ts";
 import { readVci } from "./vci.ts";
 import { checkVehicle } from "./vehicle.ts";
-import { settledWithin } from "./wait.ts";
+import { settledWithin } from "../wait.ts";
 import { explain } from "./errors.ts";
 
 export * from "./errors.ts";

@@ -4,7 +4,7 @@
 import { profileById } from "../../src/pqc/profiles.ts";
 import { loadCredentials } from "../../src/pqc/pki_directory.ts";
 import { connect } from "../../src/tls/connect.ts";
-import { Backoff, delay } from "../../src/vmg/wait.ts";
+import { Backoff, delay } from "../../src/wait.ts";
 import { connectPacket, subscribePacket } from "../support/mqtt_packets.ts";
 
 export interface StormVehicles {

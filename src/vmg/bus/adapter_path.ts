@@ -6,7 +6,7 @@ import { IsoTpClient } from "../../../hardware/isotp/client.ts";
 import type { Logger } from "../../log.ts";
 import { AdapterUnreachableError, explain } from "../errors.ts";
 import type { CanAdapter, VehicleEcu } from "../vehicle.ts";
-import { orAborted } from "../wait.ts";
+import { orAborted } from "../../wait.ts";
 import type { EcuLink, EcuPath } from "./path.ts";
 
 /** Options of {@link AdapterPath}. Times in milliseconds. */

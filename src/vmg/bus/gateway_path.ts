@@ -6,7 +6,7 @@ import { checkMilliseconds, type Clock, sleep, systemClock } from "../../../hard
 import type { Logger } from "../../log.ts";
 import { explain, GatewayUnreachableError } from "../errors.ts";
 import type { ZonalGateway } from "../vehicle.ts";
-import { Backoff, orAborted } from "../wait.ts";
+import { Backoff, orAborted } from "../../wait.ts";
 import type { EcuLink, EcuPath } from "./path.ts";
 
 /** Options of {@link GatewayPath}. Times in milliseconds. */

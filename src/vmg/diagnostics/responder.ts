@@ -15,7 +15,7 @@ import type { VehicleBus } from "../bus/bus.ts";
 import { explainFor } from "../errors.ts";
 import type { Outbox } from "../link/outbox.ts";
 import type { CommandLog } from "../state/command_log.ts";
-import { orAborted } from "../wait.ts";
+import { orAborted } from "../../wait.ts";
 
 /** Options of {@link DiagnosticResponder}. */
 export interface DiagnosticResponderOptions {

@@ -6,7 +6,7 @@ import { ProblemError, type RestClient } from "../../contract/client.ts";
 import { routes } from "../../contract/routes.ts";
 import type { Logger } from "../../log.ts";
 import { explain } from "../errors.ts";
-import { delay } from "../wait.ts";
+import { delay } from "../../wait.ts";
 import type { Outbox, QueuedMessage } from "./outbox.ts";
 
 /** How the vehicle talks to its server. */

@@ -5,7 +5,7 @@ import type { Logger } from "../../log.ts";
 import { describeNegotiated, type Profile } from "../../pqc/profiles.ts";
 import type { Credentials, TlsEngine } from "../../tls/types.ts";
 import type { MqttTarget } from "../options.ts";
-import { Backoff, delay, orAborted, settledWithin } from "../wait.ts";
+import { Backoff, delay, orAborted, settledWithin } from "../../wait.ts";
 import { bareAddress } from "./address.ts";
 import { AddressWatch } from "./address_watch.ts";
 import type { Network } from "./network.ts";

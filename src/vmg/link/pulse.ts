@@ -6,7 +6,7 @@ import { describeIssues } from "../../contract/problem.ts";
 import { routes } from "../../contract/routes.ts";
 import type { Logger } from "../../log.ts";
 import type { TelemetrySource } from "../telemetry.ts";
-import { delay } from "../wait.ts";
+import { delay } from "../../wait.ts";
 import type { CommunicationMode } from "./communication.ts";
 import type { Link } from "./link.ts";
 import { toLinkReport } from "./link_report.ts";

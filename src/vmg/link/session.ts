@@ -7,7 +7,7 @@ import type { Profile } from "../../pqc/profiles.ts";
 import type { Credentials, Negotiated, TlsEngine } from "../../tls/types.ts";
 import { VmgError } from "../errors.ts";
 import type { MqttTarget } from "../options.ts";
-import { orAborted } from "../wait.ts";
+import { orAborted } from "../../wait.ts";
 
 /** The broker refused, or the connection failed. */
 export class SessionError extends VmgError {

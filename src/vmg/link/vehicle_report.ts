@@ -5,7 +5,7 @@ import { routes } from "../../contract/routes.ts";
 import type { OutdatedEcu, Vci } from "../../contract/vehicles.ts";
 import type { Logger } from "../../log.ts";
 import type { VehicleDescription } from "../vehicle.ts";
-import { Backoff, delay, orAborted } from "../wait.ts";
+import { Backoff, delay, orAborted } from "../../wait.ts";
 import { explain } from "../errors.ts";
 
 /** Options of {@link VehicleReporter}. Times in milliseconds. */

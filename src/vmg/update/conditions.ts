@@ -4,7 +4,7 @@ import type { Logger } from "../../log.ts";
 import { ConditionError } from "../errors.ts";
 import type { UpdateCondition } from "../options.ts";
 import type { TelemetrySource } from "../telemetry.ts";
-import { delay } from "../wait.ts";
+import { delay } from "../../wait.ts";
 
 /** Options of {@link waitForConditions}. Times in milliseconds. */
 export interface ConditionOptions {

@@ -7,7 +7,7 @@ import { AnswerError, ProblemError, type RestClient } from "../../contract/clien
 import { routes } from "../../contract/routes.ts";
 import type { Logger } from "../../log.ts";
 import { DownloadError, explain } from "../errors.ts";
-import { Backoff, delay } from "../wait.ts";
+import { Backoff, delay } from "../../wait.ts";
 
 /** Options of {@link downloadPackage}. Times in milliseconds. */
 export interface DownloadOptions {

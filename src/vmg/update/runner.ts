@@ -17,7 +17,7 @@ import type { UpdateSettings } from "../options.ts";
 import { mapBounded } from "../parallel.ts";
 import type { VehicleDescription } from "../vehicle.ts";
 import type { TelemetrySource } from "../telemetry.ts";
-import { delay, orAborted } from "../wait.ts";
+import { delay, orAborted } from "../../wait.ts";
 import { waitForConditions } from "./conditions.ts";
 import { downloadPackage, removePackage } from "./download.ts";
 import { EcuProgress } from "./ecu_progress.ts";

@@ -7,7 +7,7 @@ import type { VehicleBus } from "../bus/bus.ts";
 import { EcuUnreadableError, explainFor, PackageMismatchError } from "../errors.ts";
 import type { VehicleDescription, VehicleEcu } from "../vehicle.ts";
 import { hardwareOf } from "../vci.ts";
-import { delay } from "../wait.ts";
+import { delay } from "../../wait.ts";
 import type { JournalUpdate } from "./journal.ts";
 
 /** An ECU with what the package has for it. */

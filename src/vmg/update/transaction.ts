@@ -22,7 +22,7 @@ import type { Logger } from "../../log.ts";
 import type { VehicleBus } from "../bus/bus.ts";
 import { BackupError, explainFor } from "../errors.ts";
 import { mapBounded } from "../parallel.ts";
-import { delay } from "../wait.ts";
+import { delay } from "../../wait.ts";
 import { activationGroups } from "./activation_order.ts";
 import { rangesToSave, readSoftwareRanges, removeBackups, saveBackup } from "./backups.ts";
 import { type EcuGoal, EcuWork } from "./ecu_work.ts";

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import FakeTimers from "@sinonjs/fake-timers";
-import { Backoff, delay, orAborted } from "../../src/vmg/wait.ts";
+import { Backoff, delay, orAborted } from "../src/wait.ts";
 
 Deno.test("delay() ends in time, and at once with the signal's reason", async () => {
   const clock = FakeTimers.install();
