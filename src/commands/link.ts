@@ -10,8 +10,8 @@ interface StatusOptions extends CommonOptions {
   json?: boolean;
 }
 
-/** Without a word for so long, a gateway that did not say goodbye is taken for gone; its heartbeat writes every 30 s. */
-const silence = 95_000;
+/** Without a word for so many heartbeats, a gateway that did not say goodbye is taken for gone. */
+const missedBeats = 3;
 
 export function linkCommand(): Command {
   const group = new Group("link").description("the vehicles' links to the server");
@@ -39,20 +39,20 @@ async function status(vin: string | undefined, options: StatusOptions): Promise<
       `no gateway has run with the data folder ${folders.root}: start one with zonebench serve`,
     );
   }
+  const silence = missedBeats * config.vmg.heartbeat_interval * 1000 + 5_000;
   if (options.json) {
-    printJson(states.map((state) => ({ ...state, running: isRunning(state) })));
+    printJson(states.map((state) => ({ ...state, running: isRunning(state, silence) })));
     return;
   }
-  for (const state of states) describe(state);
+  for (const state of states) describe(state, isRunning(state, silence));
 }
 
-function isRunning({ stopped, written }: LinkState): boolean {
+function isRunning({ stopped, written }: LinkState, silence: number): boolean {
   return !stopped && Date.now() - Date.parse(written) < silence;
 }
 
-function describe(state: LinkState): void {
+function describe(state: LinkState, running: boolean): void {
   const { vin, connected, link, written } = state;
-  const running = isRunning(state);
   const now = running
     ? (connected ? "connected over MQTT" : `not connected, ${link.mode} mode`)
     : "not running";

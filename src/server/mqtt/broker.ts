@@ -183,7 +183,7 @@ class Broker implements RunningBroker {
     await Promise.race([settled, new Promise((resolve) => setTimeout(resolve, limit))]);
     await new Promise<void>((resolve) => this.#aedes ? this.#aedes.close(resolve) : resolve());
     for (const { stream } of this.#connections.values()) stream.destroy();
-    await this.#sessions.destroy();
+    await Promise.race([this.#sessions.destroy(), new Promise((resolve) => setTimeout(resolve, limit))]);
   }
 
   #accept(tls: TlsConnection): void {

@@ -35,7 +35,7 @@ export class SessionJournal {
   readonly #store: Pick<MqttSessions, "apply">;
   #next = new Batch();
   #waiting: PromiseWithResolvers<void> | undefined;
-  #writing = false;
+  #running: Promise<void> | undefined;
 
   constructor(store: Pick<MqttSessions, "apply">) {
     this.#store = store;
@@ -84,10 +84,7 @@ export class SessionJournal {
 
   /** Resolves when everything that was changed so far is on disk, or could not be written. */
   async settled(): Promise<void> {
-    while (this.#waiting !== undefined || this.#writing) {
-      // Whoever made the change hears of its failure.
-      await (this.#waiting?.promise ?? new Promise((resolve) => setTimeout(resolve, 1))).catch(() => {});
-    }
+    while (this.#running !== undefined) await this.#running;
   }
 
   #write(): Promise<void> {
@@ -95,12 +92,11 @@ export class SessionJournal {
     const { promise } = this.#waiting;
     // A change that nobody waits for must not end the process when it fails; the next ones are told.
     promise.catch(() => {});
-    if (!this.#writing) void this.#run();
+    this.#running ??= this.#run().finally(() => this.#running = undefined);
     return promise;
   }
 
   async #run(): Promise<void> {
-    this.#writing = true;
     // Changes of the same turn of the event loop go together.
     await Promise.resolve();
     while (this.#waiting !== undefined) {
@@ -115,7 +111,6 @@ export class SessionJournal {
         waiting.reject(error);
       }
     }
-    this.#writing = false;
   }
 }
 

@@ -187,8 +187,17 @@ export class Sessions {
       // aedes tells all filters of a SUBSCRIBE once for each of them.
       const known = session.subscriptions.get(filter);
       if (known !== undefined && JSON.stringify(known) === JSON.stringify(subscription)) return [];
-      this.#subscribe(client.id, session, { ...subscription });
-      return [this.#journal.subscribed({ clientId: client.id, filter, subscription: { ...rest } })];
+      const added = { ...subscription };
+      this.#subscribe(client.id, session, added);
+      const writing = this.#journal.subscribed({ clientId: client.id, filter, subscription: { ...rest } });
+      return [writing.catch((error: unknown) => {
+        // What is not on disk is not taken for known when the client asks again.
+        if (session.subscriptions.get(filter) === added) {
+          this.#untrie(client.id, filter);
+          session.subscriptions.delete(filter);
+        }
+        throw error;
+      })];
     });
     await Promise.all(written);
   }

@@ -145,24 +145,22 @@ export class CommunicationManager {
 
   /** Sends what waits, oldest first, until the signal ends it. */
   async #drain(signal: AbortSignal): Promise<void> {
-    const { outbox, batchInterval } = this.#options;
+    const { outbox, batchInterval, pollInterval } = this.#options;
+    let wake: () => void = () => {};
+    const end = outbox.onAdded(() => wake());
     while (!signal.aborted) {
-      const added = new Promise<void>((resolve) => {
-        const end = outbox.onAdded(() => {
-          end();
-          resolve();
-        });
-        signal.addEventListener("abort", () => {
-          end();
-          resolve();
-        }, { once: true });
-      });
+      const added = new Promise<void>((resolve) => wake = resolve);
       const before = Date.now();
       const sent = await this.#sendBatch(signal);
-      if (sent === 0) await Promise.race([added, delay(this.#options.pollInterval, signal).catch(() => {})]);
+      const waited = new AbortController();
+      const either = AbortSignal.any([signal, waited.signal]);
+      if (sent === 0) await Promise.race([added, delay(pollInterval, either).catch(() => {})]);
+      // The loop's condition sees the end; the other wait is over with this one.
+      waited.abort();
       const rest = batchInterval - (Date.now() - before);
       if (sent !== batchCount && rest > 0) await delay(rest, signal).catch(() => {});
     }
+    end();
   }
 
   /** @returns how many messages the server took */

@@ -298,6 +298,24 @@ onEachStore([
     },
   },
   {
+    name: "a subscription that could not be written is written when the client asks again",
+    run: async ({ store: { mqttSessions }, clock }) => {
+      let broken = true;
+      const sessions = sessionsOn({
+        ...reading(mqttSessions),
+        apply: (changes) =>
+          broken ? Promise.reject(new Error("the disk is full")) : mqttSessions.apply(changes),
+      });
+      const subscription = { topic: "vehicle/VMG-001/control", qos: 1 as const };
+      await assert.rejects(sessions.addSubscriptions(client, [subscription]), /the disk is full/);
+      assert.deepEqual(await sessions.subscriptionsByTopic(subscription.topic), []);
+      broken = false;
+      await sessions.addSubscriptions(client, [subscription]);
+      const after = await restarted(mqttSessions, clock);
+      assert.deepEqual(await after.subscriptionsByClient(client), [subscription]);
+    },
+  },
+  {
     name: "a thousand messages at once are written in few transactions",
     run: async ({ store: { mqttSessions }, clock }) => {
       let writes = 0;
