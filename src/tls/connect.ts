@@ -2,6 +2,7 @@
 
 import { defaultProfileId, type Profile, profileById } from "../pqc/profiles.ts";
 import { checkNoTap, checkPort, checkPositive, defaultHandshakeTimeout } from "./checks.ts";
+import { connectFrom, type TcpStream } from "./bound_connection.ts";
 import { EngineClient } from "./engine/endpoint.ts";
 import { EngineTrap } from "./engine/failures.ts";
 import { certificatesFromPem } from "./engine/pem.ts";
@@ -24,7 +25,7 @@ import type { ConnectOptions, Credentials, TlsConnection } from "./types.ts";
  * @throws {TlsError} of the kind that fits when it does not come about; the signal's reason when that was aborted.
  */
 export async function connect(options: ConnectOptions): Promise<TlsConnection> {
-  const { hostname, port, credentials, trust, signal } = options;
+  const { hostname, port, localAddress, credentials, trust, signal } = options;
   const { serverName = hostname, timeout = defaultHandshakeTimeout } = options;
   const { profile = profileById(defaultProfileId) } = options;
   checkPort(port, 1);
@@ -53,7 +54,9 @@ export async function connect(options: ConnectOptions): Promise<TlsConnection> {
     timeout,
   );
   try {
-    const conn = await connectTcp(hostname, port, connecting.signal);
+    const conn: TcpStream = localAddress === undefined
+      ? await connectTcp(hostname, port, connecting.signal)
+      : await connectFrom({ hostname, port, localAddress }, connecting.signal);
     try {
       // What was given up while the system still connected is closed below.
       connecting.signal.throwIfAborted();

@@ -1,5 +1,6 @@
 // A connection of the engine on a TCP connection: moves ciphertext between the two, during the handshake and after it.
 
+import type { TcpStream } from "./bound_connection.ts";
 import { ConnectionFailed, ProtocolViolation, type TlsError } from "./errors.ts";
 import type { EngineConnection } from "./engine/connection.ts";
 import type { WireTap, WireTapSource } from "./types.ts";
@@ -15,7 +16,7 @@ const lingerLimit = { time: 1_000, bytes: 1_048_576 } as const;
 /** The pair of them. */
 export class EngineSocket {
   readonly engine: EngineConnection;
-  readonly #conn: Deno.TcpConn;
+  readonly #conn: TcpStream;
   readonly #onClosed: () => void;
   readonly #tap: WireTap | undefined;
   #buffer = new Uint8Array(smallRead);
@@ -25,7 +26,7 @@ export class EngineSocket {
 
   /** @param onClosed Called once, when the TCP connection has been closed. */
   constructor(
-    conn: Deno.TcpConn,
+    conn: TcpStream,
     engine: EngineConnection,
     onClosed: () => void = () => {},
     tap?: WireTapSource,

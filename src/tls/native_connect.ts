@@ -23,7 +23,7 @@ import type { ConnectOptions, TlsConnection } from "./types.ts";
  * @throws {UnsupportedProfile} for a profile that the stack cannot have at all.
  */
 export async function connectNative(options: ConnectOptions): Promise<TlsConnection> {
-  const { hostname, port, credentials, trust, signal } = options;
+  const { hostname, port, localAddress, credentials, trust, signal } = options;
   const { serverName = hostname, timeout = defaultHandshakeTimeout } = options;
   checkPort(port, 1);
   checkPositive("timeout", timeout);
@@ -43,7 +43,7 @@ export async function connectNative(options: ConnectOptions): Promise<TlsConnect
     timeout,
   );
 
-  const raw = connectTcp({ host: hostname, port, allowHalfOpen: true, noDelay: true });
+  const raw = connectTcp({ host: hostname, port, localAddress, allowHalfOpen: true, noDelay: true });
   const network = new Network(raw);
   raw.on("error", failed);
   const closed = () => failed(new ConnectionFailed(`${where}: closed before the handshake was complete`));

@@ -137,6 +137,8 @@ export interface ConnectOptions {
   engine?: TlsEngine;
   /** Name that the server's certificate must carry. @default hostname */
   serverName?: string;
+  /** Address of this machine that the connection leaves from. @default the system chooses */
+  localAddress?: string;
   /** Longest TCP connect and handshake together, in milliseconds. @default 10000 */
   timeout?: number;
   /** Records the connection; the engine in WebAssembly alone can give its secrets. @default nothing is recorded, no secret leaves the engine */

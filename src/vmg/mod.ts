@@ -32,6 +32,7 @@ import { explain } from "./errors.ts";
 
 export * from "./errors.ts";
 export type { LinkStatistics } from "./link/link.ts";
+export type { Network } from "./link/network.ts";
 export { type LinkState, readLinkState } from "./link/link_report.ts";
 export type * from "./options.ts";
 export type { TelemetrySource } from "./telemetry.ts";
@@ -96,6 +97,7 @@ function assemble(options: VmgOptions, state: StateDatabase): RunningVmg {
     trust,
     serverName: https.serverName,
     timeout: link.connectTimeout,
+    localAddress: () => network.bindAddress,
     onConnected: ({ localAddress }) => httpsAddress = bareAddress(localAddress),
   });
   const leaveHttps = () => {

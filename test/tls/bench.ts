@@ -67,11 +67,13 @@ export interface BenchOptions extends Partial<ListenOptions> {
   credentials?: Credentials;
   /** Profiles that the server accepts. @default [2, 0]: dialRaw() knows nothing of ML-KEM alone */
   profiles?: readonly number[];
+  /** Address that clients connect from. @default the system chooses */
+  from?: string | undefined;
 }
 
 /** Runs a test against a listener and closes everything afterwards. */
 export async function withBench(
-  { credentials = server, profiles = [2, 0], ...differs }: BenchOptions,
+  { credentials = server, profiles = [2, 0], from, ...differs }: BenchOptions,
   run: (bench: Bench) => Promise<void>,
 ): Promise<void> {
   const connections = new Arrivals<TlsConnection>();
@@ -111,6 +113,7 @@ export async function withBench(
           credentials: vehicle,
           trust,
           engine: differs.engine,
+          localAddress: from,
           ...different,
         });
         open.push(connection.stream);

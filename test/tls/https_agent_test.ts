@@ -49,6 +49,17 @@ Deno.test("httpsAgent() carries requests over connections that it tells of, and 
   });
 });
 
+Deno.test("httpsAgent() asks for the address to leave from at each connection", async () => {
+  const addresses = ["127.0.79.21", "127.0.79.22"];
+  await withAgent({ localAddress: () => addresses.shift() }, async (agent, origin, connected) => {
+    for (let turn = 0; turn < 2; turn++) {
+      await (await request(origin, { dispatcher: agent })).body.dump();
+      agent.renew(new Error("moved"));
+    }
+    assert.deepEqual(connected.map(({ localAddress }) => localAddress), ["127.0.79.21", "127.0.79.22"]);
+  });
+});
+
 Deno.test("httpsAgent() verifies the server's name and issuer", async () => {
   await withAgent({ serverName: "other.example" }, async (dispatcher, origin, connected) => {
     await assert.rejects(request(origin, { dispatcher }), NameMismatch);

@@ -47,6 +47,16 @@ Deno.test("connectNative() says who the server is", async () => {
   });
 });
 
+Deno.test("connectNative() leaves from the address that is asked for, and says so where that is not this machine's", async () => {
+  await withBench({ engine: "native" }, async ({ connections, dial }) => {
+    const { localAddress } = await dial({ localAddress: "127.0.79.7" });
+    assert.equal(localAddress, "127.0.79.7");
+    assert.equal((await connections.next()).remoteAddress, "127.0.79.7");
+    // 192.0.2.0/24 is for documentation (RFC 5737): no machine has it.
+    await assert.rejects(dial({ localAddress: "192.0.2.7" }), /192\.0\.2\.7/);
+  });
+});
+
 Deno.test("connectNative() takes a name, any of the certificate's, in any case", async () => {
   await withBench({ engine: "native" }, async ({ dial }) => {
     for (const serverName of ["localhost", "LocalHost", "127.0.0.1"]) await dial({ serverName });

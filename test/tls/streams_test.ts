@@ -36,9 +36,14 @@ async function settled(read: () => number): Promise<number> {
 }
 
 const total = 64 * 1024 * 1024;
-for (const engine of ["wasm", "native"] as const) {
-  Deno.test(`${engine}: a stream carries the other direction on after one end is done: server first`, async () => {
-    await withBench({ engine }, async ({ connections, dial }) => {
+const ends = [
+  { name: "wasm", engine: "wasm", from: undefined },
+  { name: "native", engine: "native", from: undefined },
+  { name: "wasm from a given address", engine: "wasm", from: "127.0.79.9" },
+] as const;
+for (const { name, engine, from } of ends) {
+  Deno.test(`${name}: a stream carries the other direction on after one end is done: server first`, async () => {
+    await withBench({ engine, from }, async ({ connections, dial }) => {
       const client = await dial();
       const accepted = await connections.next();
       accepted.stream.end("from the server");
@@ -48,8 +53,8 @@ for (const engine of ["wasm", "native"] as const) {
     });
   });
 
-  Deno.test(`${engine}: a stream carries the other direction on after one end is done: client first`, async () => {
-    await withBench({ engine }, async ({ connections, dial }) => {
+  Deno.test(`${name}: a stream carries the other direction on after one end is done: client first`, async () => {
+    await withBench({ engine, from }, async ({ connections, dial }) => {
       const client = await dial();
       const accepted = await connections.next();
       client.stream.end("from the client");
@@ -59,8 +64,8 @@ for (const engine of ["wasm", "native"] as const) {
     });
   });
 
-  Deno.test(`${engine}: a stream is closed on both sides once both ends are done`, async () => {
-    await withBench({ engine }, async ({ connections, dial }) => {
+  Deno.test(`${name}: a stream is closed on both sides once both ends are done`, async () => {
+    await withBench({ engine, from }, async ({ connections, dial }) => {
       const client = await dial();
       const accepted = await connections.next();
       const closed = Promise.all([once(client.stream, "close"), once(accepted.stream, "close")]);
@@ -70,8 +75,8 @@ for (const engine of ["wasm", "native"] as const) {
     });
   });
 
-  Deno.test(`${engine}: an empty write does not stop the stream`, async () => {
-    await withBench({ engine }, async ({ connections, dial }) => {
+  Deno.test(`${name}: an empty write does not stop the stream`, async () => {
+    await withBench({ engine, from }, async ({ connections, dial }) => {
       const client = await dial();
       const accepted = await connections.next();
       accepted.stream.write("");
@@ -80,8 +85,8 @@ for (const engine of ["wasm", "native"] as const) {
     });
   });
 
-  Deno.test(`${engine}: setTimeout() tells of a stream on which nothing moves, and may be taken back`, async () => {
-    await withBench({ engine }, async ({ connections, dial }) => {
+  Deno.test(`${name}: setTimeout() tells of a stream on which nothing moves, and may be taken back`, async () => {
+    await withBench({ engine, from }, async ({ connections, dial }) => {
       const client = await dial();
       const accepted = await connections.next();
       assert.ok("setTimeout" in accepted.stream && typeof accepted.stream.setTimeout === "function");
@@ -98,8 +103,8 @@ for (const engine of ["wasm", "native"] as const) {
   });
 
   for (const sender of ["server", "client"] as const) {
-    Deno.test(`${engine}: a ${sender} that sends 64 MiB to a reader that waits is held, and nothing is lost`, async () => {
-      await withBench({ engine }, async ({ connections, dial }) => {
+    Deno.test(`${name}: a ${sender} that sends 64 MiB to a reader that waits is held, and nothing is lost`, async () => {
+      await withBench({ engine, from }, async ({ connections, dial }) => {
         const client = await dial();
         const accepted = await connections.next();
         const [source, sink] = sender === "server"
@@ -122,8 +127,8 @@ for (const engine of ["wasm", "native"] as const) {
     });
   }
 
-  Deno.test(`${engine}: what has arrived can be read after the peer has closed`, async () => {
-    await withBench({ engine }, async ({ connections, dial }) => {
+  Deno.test(`${name}: what has arrived can be read after the peer has closed`, async () => {
+    await withBench({ engine, from }, async ({ connections, dial }) => {
       const client = await dial();
       const accepted = await connections.next();
       client.stream.end();
@@ -133,8 +138,8 @@ for (const engine of ["wasm", "native"] as const) {
     });
   });
 
-  Deno.test(`${engine}: destroying a stream closes the other end`, async () => {
-    await withBench({ engine }, async ({ connections, dial }) => {
+  Deno.test(`${name}: destroying a stream closes the other end`, async () => {
+    await withBench({ engine, from }, async ({ connections, dial }) => {
       const client = await dial();
       const accepted = await connections.next();
       const closed = once(accepted.stream, "close").catch((error: unknown) =>
@@ -147,8 +152,8 @@ for (const engine of ["wasm", "native"] as const) {
     });
   });
 
-  Deno.test(`${engine}: writing to a connection that the peer has dropped fails with an error of the tree`, async () => {
-    await withBench({ engine }, async ({ connections, dial }) => {
+  Deno.test(`${name}: writing to a connection that the peer has dropped fails with an error of the tree`, async () => {
+    await withBench({ engine, from }, async ({ connections, dial }) => {
       const client = await dial();
       const accepted = await connections.next();
       accepted.stream.destroy();

@@ -228,6 +228,7 @@ export class Link {
     try {
       const session = await openSession({
         ...this.#options,
+        localAddress: this.#options.network.bindAddress,
         clientId: vehicleClientId(vin),
         subscriptions: names.flatMap((name) =>
           (["control", "diagnostics", "config"] as const).map((channel) => topicOf(name, channel))

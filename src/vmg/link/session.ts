@@ -30,6 +30,8 @@ export interface SessionOptions {
   keepalive: number;
   /** Longest TCP connect with handshake, and longest MQTT connect with subscription, milliseconds. */
   connectTimeout: number;
+  /** Address that the connection leaves from. @default the system chooses */
+  localAddress?: string | undefined;
   /**
    * Called for each message. The message is acknowledged when this returns: what must not be lost is on disk by then.
    * When it throws, the message stays unacknowledged and the connection ends, so that the broker sends it again.
@@ -63,6 +65,7 @@ export async function openSession(options: SessionOptions): Promise<MqttSession>
     hostname: target.hostname,
     port: target.port,
     serverName: target.serverName,
+    localAddress: options.localAddress,
     credentials,
     profile,
     engine,

@@ -66,6 +66,27 @@ Deno.test("the broker tells the vehicle's last will when the connection breaks, 
   );
 });
 
+Deno.test("a gateway whose address goes comes back from the next one", async () => {
+  let address = "127.0.79.31";
+  const network = {
+    addresses: () => new Set([address]),
+    sourceFor: () => Promise.resolve(undefined),
+    get bindAddress() {
+      return address;
+    },
+  };
+  await using bench = await TestBench.start({ vmg: { link: { network, interfaceInterval: 10 } } });
+  const vmg = await bench.vmg();
+  await bench.server.connected();
+  assert.equal(vmg.link.localAddress, "127.0.79.31");
+  address = "127.0.79.32";
+  await bench.server.until("it is back", () => vmg.link.localAddress === "127.0.79.32");
+  assert.equal(vmg.link.addressChanges, 1);
+  const online = bench.server.messages("status").filter(({ status }) => status === "online");
+  assert.deepEqual(online.map(({ ip }) => ip), ["127.0.79.31", "127.0.79.32"]);
+  assert(bench.lines.some((line) => line.includes("Local IP changed: 127.0.79.31 → none")));
+});
+
 Deno.test("what was measured while server and gateway were away arrives once and in order", async () => {
   await using bench = await TestBench.start({ vmg: { telemetry: source, link: { telemetryInterval: 20 } } });
   source.count = 0;
