@@ -19,7 +19,7 @@ import { CredentialsMissing } from "../pqc/errors.ts";
 import { type Profile, profileById } from "../pqc/profiles.ts";
 import { importSigningKey, importVerifyKey } from "../pqc/signature.ts";
 import { type RunningServer, startServer } from "../server/mod.ts";
-import { type HttpsTarget, type RunningVmg, startVmg } from "../vmg/mod.ts";
+import { type HttpsTarget, type Network, type RunningVmg, startVmg } from "../vmg/mod.ts";
 import { simulationOf, vehicleOf } from "./bench_description.ts";
 import {
   type CommonOptions,
@@ -42,7 +42,7 @@ import { simulatedSignals } from "./simulated_signals.ts";
 const parts = ["server", "vmg", "bench"] as const;
 type Part = typeof parts[number];
 
-interface ServeOptions extends CommonOptions, TraceOptions {
+export interface ServeOptions extends CommonOptions, TraceOptions {
   only?: Part;
 }
 
@@ -85,7 +85,7 @@ async function run(options: ServeOptions): Promise<void> {
   using stop = interruption();
   await using running = new AsyncDisposableStack();
   try {
-    await start(config, options, folders, log, running, stop.signal);
+    await startParts(config, options, folders, log, running, stop.signal);
     await aborted(stop.signal);
   } catch (error) {
     // Ctrl+C before all was up is a stop like any other.
@@ -97,15 +97,25 @@ async function run(options: ServeOptions): Promise<void> {
   log.info("Stopped");
 }
 
-/** Starts the parts that are wanted; `running` holds what is up and how it ends. */
-async function start(
+/** What of {@link startParts} is up. */
+export interface RunningParts {
+  server: RunningServer | undefined;
+  vmgs: RunningVmg[];
+}
+
+/**
+ * Starts the parts that are wanted; `running` holds what is up and how it ends.
+ * @param network what the vehicles' gateways see of the network, and leave from; by default the machine's
+ */
+export async function startParts(
   config: Config,
   options: ServeOptions,
   folders: DataFolders,
   log: Logger,
   running: AsyncDisposableStack,
   signal: AbortSignal,
-): Promise<void> {
+  network?: Network,
+): Promise<RunningParts> {
   const wants = (part: Part) => options.only === undefined || options.only === part;
   const trace = await openTrace(options, log);
   if (trace !== undefined) running.use(trace);
@@ -130,18 +140,21 @@ async function start(
     const { stop } = server;
     running.defer(() => stop());
   }
+  const vmgs: RunningVmg[] = [];
   if (wants("vmg")) {
     const pool = running.use(new CodecPool());
     for (const { vin } of config.bench.vehicles) {
-      const vmg = await startVehicle(vin, config, folders, log, pool, server, trace?.bus);
+      const vmg = await startVehicle(vin, config, folders, log, pool, server, trace?.bus, network);
+      vmgs.push(vmg);
       running.defer(() => vmg.stop());
     }
   }
   if (server && options.only === undefined) tellNext(config, server.local.port, log);
   if (options.only === "bench") log.info("Bench running, press Ctrl+C to stop");
+  return { server, vmgs };
 }
 
-async function makeDataFolder(directory: string): Promise<void> {
+export async function makeDataFolder(directory: string): Promise<void> {
   try {
     await Deno.mkdir(directory, { recursive: true, mode: 0o700 });
   } catch (cause) {
@@ -254,6 +267,7 @@ async function startVehicle(
   pool: CodecPool,
   server: RunningServer | undefined,
   trace: BusTrace | undefined,
+  network: Network | undefined,
 ): Promise<RunningVmg> {
   const { vmg } = config;
   const profile = clientProfile(config);
@@ -290,6 +304,7 @@ async function startVehicle(
       queueCount: vmg.queue.max_count,
       queueBytes: vmg.queue.max_bytes,
       queueAge: vmg.queue.max_age * 1000,
+      network,
     },
     update: {
       parallelFlash: vmg.update.parallel_flash,
