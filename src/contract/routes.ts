@@ -328,6 +328,14 @@ export const routes = {
     answer: diagnostics.diagnosticResult,
     status: 200,
   },
+  dumpDatabase: {
+    id: "dumpDatabase",
+    method: "GET",
+    path: `${base}/database/dump`,
+    caller: "operator",
+    summary: "The whole database as it is at one moment, as JSON lines; zonebench backup takes them.",
+    status: 200,
+  },
 } as const satisfies Record<string, Route>;
 
 export type Routes = typeof routes;

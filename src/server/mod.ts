@@ -13,6 +13,7 @@ import { ListenFailed } from "./errors.ts";
 import { Events } from "./events.ts";
 import { openDataFiles } from "./files.ts";
 import { dashboardPaths, mountDashboard } from "./http/dashboard.ts";
+import { mountDatabase } from "./http/database.ts";
 import { mountDiagnostics } from "./http/diagnostics.ts";
 import { mountFirmware } from "./http/firmware.ts";
 import { HttpsServer } from "./http/https_server.ts";
@@ -261,9 +262,11 @@ async function start(options: ServerOptions, undo: Undo): Promise<RunningServer>
   mountOta(mount, { registry, updates, packages, inbox: httpsInbox, metrics });
   mountFirmware(mount, { catalogue, maxFirmware, idleTimeout });
   mountDiagnostics(mount, { registry, diagnostics });
+  const dumps = mountDatabase(mount, { store, log: httpsLog });
   answerTheRest(app, [...Object.values(routes), ...systemPaths, openApiPath], httpsLog);
   await opened("HTTPS", () => https.open());
   undo.push({ what: "HTTPS", run: (limit) => https.stop(limit) });
+  undo.push({ what: "a dump of the database", run: () => dumps.stop() });
   log.info(`HTTPS server started on ${https.hostname}:${https.port}`);
 
   const local = await startLocalServer({

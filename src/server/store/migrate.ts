@@ -42,6 +42,15 @@ export async function migrate(
   }
 }
 
+/**
+ * As {@link migrate}, within a transaction that is open already: what is missing becomes valid with whatever else is done in
+ * it.
+ */
+export async function migrateWithin(tx: Sql, migrations: readonly Migration[]): Promise<void> {
+  checkOrder(migrations);
+  while (await applyNext(tx, migrations) !== null);
+}
+
 function checkOrder(migrations: readonly Migration[]): void {
   migrations.forEach((migration, index) => {
     if (migration.version !== index + 1) {

@@ -4,6 +4,7 @@ import { BrokerClients } from "./broker_clients.ts";
 import { Commands } from "./commands.ts";
 import type { Context } from "./context.ts";
 import type { Database, TransactionOptions } from "./database.ts";
+import { dumpBeside, type DumpOptions } from "./dump.ts";
 import { Diagnostics } from "./diagnostics.ts";
 import { Images } from "./images.ts";
 import { Inbound } from "./inbound.ts";
@@ -24,6 +25,7 @@ export * from "./errors.ts";
 export type * from "./anomalies.ts";
 export type * from "./broker_clients.ts";
 export type * from "./commands.ts";
+export type { DumpOptions } from "./dump.ts";
 export type { Database, Param, Sql, TransactionOptions } from "./database.ts";
 export type * from "./diagnostics.ts";
 export type * from "./images.ts";
@@ -71,6 +73,8 @@ export interface Store extends Repositories {
   ping(): Promise<void>;
   /** Gives space back and refreshes the planner's figures where the database does not do that by itself. */
   tidy(): Promise<void>;
+  /** Writes the whole database down as it is at one moment, as lines of dump_lines.ts; work goes on meanwhile. */
+  dump(options: DumpOptions): Promise<void>;
   /** Waits for what runs (a few seconds at most), then closes. */
   close(): Promise<void>;
 }
@@ -108,9 +112,12 @@ export async function openStore(options: StoreOptions): Promise<Store> {
   return createStore(database, options);
 }
 
-/** The store on an open database whose schema is up to date. */
-export function createStore(database: Database, options: Pick<StoreOptions, "now" | "newId"> = {}): Store {
-  const { now = () => new Date(), newId = () => crypto.randomUUID() } = options;
+/** The store on an open database whose schema is up to date; `directory` is where the embedded one lives. */
+export function createStore(
+  database: Database,
+  options: Pick<StoreOptions, "now" | "newId"> & { directory?: string } = {},
+): Store {
+  const { now = () => new Date(), newId = () => crypto.randomUUID(), directory = "" } = options;
   return {
     ...repositories({ sql: database, now, newId }),
     kind: database.kind,
@@ -123,6 +130,7 @@ export function createStore(database: Database, options: Pick<StoreOptions, "now
       // A PostgreSQL server has autovacuum; the embedded one has no background processes.
       if (database.kind === "pglite") await database.query("vacuum (analyze)");
     },
+    dump: (options) => dumpBeside(database, directory, options),
     close: () => database.close(),
   };
 }
