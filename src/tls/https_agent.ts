@@ -18,7 +18,7 @@ export interface HttpsAgentOptions
   headersTimeout?: number;
   /** Longest pause within an answer's body, in milliseconds; 0 for none. @default 30000 */
   bodyTimeout?: number;
-  /** Gives the address that the next connection leaves from. @default the system chooses */
+  /** Gives the address that the next connection leaves from, or throws when there is none. @default the system chooses */
   localAddress?: () => string | undefined;
   /** Called for each connection that was made. */
   onConnected?: (connection: TlsConnection) => void;
@@ -93,19 +93,8 @@ function makeAgent(options: HttpsAgentOptions): Agent {
       const port = target.port === "" ? 443 : Number(target.port);
       // A URL keeps the brackets of an IPv6 address; a socket takes none.
       const hostname = target.hostname.replace(/^\[(.*)\]$/, "$1");
-      const localAddress = options.localAddress?.();
-      connect({
-        hostname,
-        port,
-        credentials,
-        profile,
-        trust,
-        serverName,
-        engine,
-        localAddress,
-        timeout,
-        signal,
-      }).then(
+      const to = { hostname, port, credentials, profile, trust, serverName, engine, timeout, signal };
+      Promise.try(() => connect({ ...to, localAddress: options.localAddress?.() })).then(
         (connection) => {
           onConnected?.(connection);
           // undici asks for a Socket in its types and works with any Duplex: it reads, writes and destroys.
