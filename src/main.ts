@@ -5,6 +5,7 @@ import { ConfigError } from "./config/load.ts";
 import { ProblemError } from "./contract/client.ts";
 import { describeError } from "./log.ts";
 import { adaptersCommand } from "./commands/adapters.ts";
+import { demoCommand } from "./commands/demo.ts";
 import { diagCommand } from "./commands/diag.ts";
 import { discoverCommand } from "./commands/discover.ts";
 import { dtcCommand } from "./commands/dtc.ts";
@@ -43,6 +44,7 @@ function program(): Command {
     diagCommand(),
     dtcCommand(),
     flashCommand(),
+    demoCommand(main),
   ];
   for (const command of commands) program.addCommand(command);
   examples(program, [

@@ -14,7 +14,7 @@ export interface Network {
    * @param signal ends the question: undefined
    */
   sourceFor(remote: string, signal: AbortSignal): Promise<string | null | undefined>;
-  /** The address that connections to the server are to leave from. @default the system chooses */
+  /** The address that connections to the server are to leave from; throws while there is none. @default the system chooses */
   readonly bindAddress?: string | undefined;
 }
 
