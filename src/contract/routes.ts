@@ -7,6 +7,7 @@ import * as id from "./identifiers.ts";
 import * as mqtt from "./mqtt.ts";
 import * as ota from "./ota.ts";
 import { packageManifest } from "./package.ts";
+import * as uptane from "./uptane.ts";
 import * as vehicles from "./vehicles.ts";
 
 /** Whose certificate opens a route. `vehicle`: for its own VIN only. */
@@ -22,6 +23,8 @@ export interface Route {
   readonly summary: string;
   readonly query?: z.ZodObject;
   readonly body?: z.ZodType;
+  /** Bytes of JSON that the body may have where that is more than the server's limit. */
+  readonly maxBody?: number;
   /** The body is a byte stream of any size and not JSON. */
   readonly streamBody?: true;
   /** What a good answer carries; absent for byte streams. */
@@ -73,6 +76,8 @@ export const routes = {
     caller: "vehicle",
     summary: "Takes the vehicle configuration information and answers which ECUs are outdated.",
     body: vehicles.vci,
+    // A manifest of 1,000 ECUs whose reports bear signatures of ML-DSA-65, and what the report says besides.
+    maxBody: 17_825_792,
     answer: vehicles.vciAnswer,
     status: 200,
   },
@@ -334,6 +339,62 @@ export const routes = {
     path: `${base}/database/dump`,
     caller: "operator",
     summary: "The whole database as it is at one moment, as JSON lines; zonebench backup takes them.",
+    status: 200,
+  },
+  getDirectorFile: {
+    id: "getDirectorFile",
+    method: "GET",
+    path: `${base}/uptane/director/{vin}/{director_file}`,
+    caller: "vehicle or operator",
+    summary: "A metadata file of the Director for one vehicle; its roots are the same for all.",
+    status: 200,
+  },
+  getImageFile: {
+    id: "getImageFile",
+    method: "GET",
+    path: `${base}/uptane/image/{image_file}`,
+    caller: "vehicle or operator",
+    summary: "A metadata file of the Image repository.",
+    status: 200,
+  },
+  attestTime: {
+    id: "attestTime",
+    method: "POST",
+    path: `${base}/uptane/time`,
+    caller: "vehicle or operator",
+    summary: "Signs the time with the nonces of the vehicle and its ECUs.",
+    body: uptane.timeRequest,
+    answer: uptane.signedDocument,
+    status: 200,
+  },
+  listInventory: {
+    id: "listInventory",
+    method: "GET",
+    path: `${base}/uptane/inventory`,
+    caller: "operator",
+    summary: "Public keys of vehicles' ECUs.",
+    query: z.strictObject({ ...paging, vin: id.vin.optional() }),
+    answer: uptane.inventoryList,
+    status: 200,
+  },
+  addToInventory: {
+    id: "addToInventory",
+    method: "POST",
+    path: `${base}/uptane/inventory`,
+    caller: "operator",
+    summary: "Enters an ECU's public keys, in place of those that it had.",
+    body: uptane.inventoryEntry,
+    answer: uptane.inventoryEcu,
+    status: 201,
+  },
+  removeFromInventory: {
+    id: "removeFromInventory",
+    method: "POST",
+    path: `${base}/uptane/inventory/remove`,
+    caller: "operator",
+    summary: "Removes an ECU's public keys.",
+    body: uptane.inventoryRemoval,
+    answer: uptane.inventoryRemoved,
     status: 200,
   },
 } as const satisfies Record<string, Route>;

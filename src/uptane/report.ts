@@ -4,6 +4,7 @@
 import { createHash } from "node:crypto";
 import { z } from "zod";
 import * as id from "../contract/identifiers.ts";
+import { nonce as nonceSchema } from "../contract/uptane.ts";
 import { isArray, type JsonObject, type JsonValue } from "./canonical_json.ts";
 import { type CheckCode, Checker } from "./checks.ts";
 import {
@@ -17,7 +18,6 @@ import {
 import type { Signer } from "./keys.ts";
 import { specVersion, targetName, targetSchema, utcText, utcTime } from "./models.ts";
 import { type Authority, countSignatures } from "./threshold.ts";
-import { nonceSchema } from "./time.ts";
 
 /** Most ECUs of a vehicle. */
 const mostEcus = 1000;

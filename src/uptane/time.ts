@@ -3,6 +3,7 @@
 // the Director's root, so that it is rotated and revoked as all others are.
 
 import { z } from "zod";
+import { mostNonces, nonce as nonceSchema } from "../contract/uptane.ts";
 import { Checker, type CheckResult } from "./checks.ts";
 import { type Envelope, EnvelopeError, readEnvelope, signEnvelope } from "./envelope.ts";
 import { ThresholdError } from "./errors.ts";
@@ -11,18 +12,6 @@ import { type Root, specVersion, utcText, utcTime } from "./models.ts";
 import { type Limits, limitsOf, type MetadataFetcher, type MetadataStore } from "./store.ts";
 import { countSignatures } from "./threshold.ts";
 import { TrustedRepository } from "./verify/repository.ts";
-
-/** A nonce: 16 to 64 random bytes as hexadecimal digits. */
-export const nonceSchema = z.string().regex(
-  /^(?:[0-9a-f]{2}){16,64}$/,
-  "must be 16 to 64 bytes in hexadecimal digits",
-);
-
-/** Most nonces that one attestation answers: those of a vehicle's ECUs. */
-const mostNonces = 256;
-
-/** What is asked of the time server. */
-export const timeRequest = z.strictObject({ nonces: z.array(nonceSchema).min(1).max(mostNonces) });
 
 const attestedTime = z.object({
   _type: z.literal("time"),
@@ -42,7 +31,7 @@ export function makeNonce(): string {
 /**
  * The server's side: signs the time.
  *
- * @param nonces As {@linkcode timeRequest} has checked them.
+ * @param nonces As `timeRequest` of the contract has checked them.
  */
 export async function attest(
   time: Date,

@@ -3,7 +3,8 @@
 import assert from "node:assert/strict";
 import { readMetadata } from "../../src/uptane/envelope.ts";
 import type { Signer } from "../../src/uptane/keys.ts";
-import { attest, attestTime, checkAttestation, makeNonce, timeRequest } from "../../src/uptane/time.ts";
+import { timeRequest } from "../../src/contract/uptane.ts";
+import { attest, attestTime, checkAttestation, makeNonce } from "../../src/uptane/time.ts";
 import { Bench, inDays, now, refused, signers } from "./fake_repositories.ts";
 
 const nonce = makeNonce();

@@ -6,6 +6,7 @@ import type { z } from "zod";
 import * as id from "../../contract/identifiers.ts";
 import { describeIssues } from "../../contract/problem.ts";
 import type { Route } from "../../contract/routes.ts";
+import { directorFile, imageFile } from "../../contract/uptane.ts";
 import type { Logger } from "../../log.ts";
 import { describeError } from "../../log.ts";
 import type { Identity } from "../identity.ts";
@@ -80,6 +81,8 @@ const parameters: Readonly<Record<string, z.ZodType<string>>> = {
   id: id.uuid,
   request_id: id.uuid,
   message_id: id.messageId,
+  director_file: directorFile,
+  image_file: imageFile,
 };
 
 /** Makes `mount` for an app. Options are checked here, once. */
@@ -200,7 +203,8 @@ export function mounter(app: App, options: MountOptions): Mount {
         headers: { "accept-encoding": "identity" },
       });
     }
-    const value = await readJson(incoming, { maxBytes: options.maxBody, pause: options.bodyTimeout });
+    const maxBytes = Math.max(options.maxBody, route.maxBody ?? 0);
+    const value = await readJson(incoming, { maxBytes, pause: options.bodyTimeout });
     return checked(route.body, value, "body", "invalid_body");
   }
 }
