@@ -59,6 +59,8 @@ export class BootLoader {
   #interrupted: { download: Download | undefined; done: Run[] } | undefined;
   /** What the checks of the downloads came to: whether one failed, and which of the downloads were held against it. */
   #check: { passed: boolean; covered: Set<Run>; sha256?: string } | undefined;
+  /** Codes of checks that new software failed since other software was taken for good, or the power was off: for reports. */
+  readonly attacks = new Set<"image_hash" | "match_release_counter">();
 
   /**
    * @param path file of the commit records. undefined: they last as long as this object
@@ -82,6 +84,18 @@ export class BootLoader {
   /** The application that runs; undefined when there is no whole one. */
   get application(): CommitRecord | undefined {
     return this.#application;
+  }
+
+  /** The application that runs, with length and SHA-256 (hexadecimal) of what the flash holds where it lies. */
+  async installed(): Promise<{ version: string; length: number; sha256: string } | undefined> {
+    const running = this.#application;
+    if (running === undefined) return undefined;
+    const { version, segments, banks } = running;
+    return {
+      version,
+      length: segments.reduce((sum, { length }) => sum + length, 0),
+      sha256: await this.#hash(segments, (region) => banks[region.name] ?? 0),
+    };
   }
 
   /** Whether a download is open. */
@@ -165,7 +179,10 @@ export class BootLoader {
   activate(release?: number): void {
     const { staged } = this.#state;
     if (this.#download !== undefined || staged === undefined) throw new Refusal(Nrc.requestSequenceError);
-    if (release !== undefined && release < this.release) throw new Refusal(Nrc.requestOutOfRange);
+    if (release !== undefined && release < this.release) {
+      this.attacks.add("match_release_counter");
+      throw new Refusal(Nrc.requestOutOfRange);
+    }
     const { segments, sha256, banks } = staged;
     this.#record("announcing the staged application", {
       ...this.#state,
@@ -216,6 +233,7 @@ export class BootLoader {
     const release = Math.max(this.release, running.release ?? 0);
     if (this.#state.previous === undefined && release === this.release) return;
     this.#record("giving the old application up", { running, release });
+    this.attacks.clear();
   }
 
   /** Ends a download under way and forgets what was downloaded before it: the programming session ended. */
@@ -404,7 +422,10 @@ export class BootLoader {
     const found = method === "none" ? value : await this.#digest(runs, (it) => this.#targetBank(it), method);
     const right = found.length === value.length && found.every((byte, at) => byte === value[at]);
     if (of === undefined || this.#check === undefined) this.#check = { passed: true, covered: new Set() };
-    if (!right) this.#check.passed = false;
+    if (!right) {
+      this.#check.passed = false;
+      this.attacks.add("image_hash");
+    }
     if (of === undefined && method === "sha256") this.#check.sha256 = found.toHex();
     for (const run of runs) this.#check.covered.add(run);
     if (this.checked) await this.#stage();

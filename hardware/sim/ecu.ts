@@ -1,5 +1,6 @@
 // A simulated ECU: power, boot loader, flash and diagnostics put together.
 import { type Clock, sleep, systemClock } from "../clock.ts";
+import { versionReportRoutine } from "../flash/version_report.ts";
 import { Nrc } from "../uds/nrc.ts";
 import { securedService } from "../uds/secured.ts";
 import { UdsServer } from "../uds/server.ts";
@@ -23,9 +24,16 @@ import { applyFault, FaultInjector } from "./faults.ts";
 import { FileStore } from "./file_store.ts";
 import { FlashMemory, PowerCutError } from "./flash_memory.ts";
 import { readNonvolatile, writeNonvolatile } from "./nonvolatile.ts";
-import type { SimulatedEcuOptions, SimulatedFault, SimulatedTiming } from "./options.ts";
+import type {
+  SimulatedEcuOptions,
+  SimulatedFault,
+  SimulatedReportOptions,
+  SimulatedTiming,
+} from "./options.ts";
 
 import { type ProgrammingRules, programmingRules } from "./programming.ts";
+import { type ReportKey, reportKey } from "./report_key.ts";
+import { answerReport } from "./version_report.ts";
 
 /** off · booting · application · boot: no whole application, the boot loader answers alone. */
 export type EcuState = "off" | "booting" | "application" | "boot";
@@ -38,6 +46,8 @@ export interface EcuSurroundings {
   timing?: SimulatedTiming;
   /** Folder of this ECU's memory and state. @default nothing is kept */
   directory?: string;
+  /** File of the private key of its version reports. @default the key is lost with this object */
+  keyFile?: string;
   /** Has the gateway close a tester's connection, for the fault of that name. @default the fault is a silence */
   closeConnection?: (tester: number) => void;
   /** @default nothing is said */
@@ -80,6 +90,7 @@ export class SimulatedEcu implements DiagnosticEndpoint {
   readonly #dynamic: DynamicIdentifiers;
   readonly #events: ServerEvents;
   readonly #ram = new Uint8Array(ram.size);
+  #reportKey: Promise<ReportKey> | undefined;
   #transfer: OpenTransfer | undefined;
   // Counts power cuts and resets, so that a boot that one of them interrupted ends there.
   #life = 0;
@@ -172,6 +183,7 @@ export class SimulatedEcu implements DiagnosticEndpoint {
       );
     }
     this.#programmingAccess = programmingAccess;
+    const { versionReport } = options;
     this.#server = new UdsServer({
       name: ecuId,
       sessions: [Session.default, ...this.#programming.nonDefault].map((id) => ({ id })),
@@ -203,6 +215,16 @@ export class SimulatedEcu implements DiagnosticEndpoint {
         setDtcSetting: (on) => this.dtcSetting = on,
         setCommunication: (control) => this.communication = control,
         reset: () => this.#restart(),
+        versionReport: versionReport && {
+          routine: versionReport.routine ?? versionReportRoutine,
+          answer: (option) =>
+            answerReport({
+              ecu: options,
+              boot: this.#boot,
+              key: () => this.#keyOf(versionReport),
+              attacks: () => [...this.#boot.attacks],
+            }, option),
+        },
         log: (message) => surroundings.log?.(`${ecuId}: ${message}`),
       }),
       security: [security],
@@ -253,6 +275,7 @@ export class SimulatedEcu implements DiagnosticEndpoint {
     this.#life++;
     this.#state = "off";
     this.#memory.powered = false;
+    this.#boot.attacks.clear();
     this.#ram.fill(0);
     this.#files.partial = undefined;
     this.#faults.powerCycled();
@@ -292,6 +315,20 @@ export class SimulatedEcu implements DiagnosticEndpoint {
       throw new RangeError(`fault operation: expected 1 or more, got ${fault.operation}`);
     }
     this.#memory.cutPowerAt(fault.operation);
+  }
+
+  /** Public key of its version reports, PEM, made with the private one when there is none; undefined if it signs none. */
+  async reportPublicKey(): Promise<string | undefined> {
+    const { versionReport } = this.options;
+    return versionReport && (await this.#keyOf(versionReport)).publicPem;
+  }
+
+  #keyOf({ algorithm = "ecdsa-p256" }: SimulatedReportOptions): Promise<ReportKey> {
+    if (this.#reportKey !== undefined) return this.#reportKey;
+    const made = reportKey(algorithm, this.#surroundings.keyFile);
+    // A disk that failed may do the next time.
+    made.catch(() => this.#reportKey = undefined);
+    return this.#reportKey = made;
   }
 
   /** Takes all faults back. */

@@ -4,7 +4,7 @@ import { sameBytes } from "../same_bytes.ts";
 import { decodeMemoryRange, takeNumber } from "../uds/memory_range.ts";
 import { Nrc } from "../uds/nrc.ts";
 import { Refusal, type ServerRequest, type ServiceDefinition } from "../uds/server_service.ts";
-import { positiveOffset, RoutineControl, Sid } from "../uds/services.ts";
+import { positiveOffset, RoutineControl, Session, Sid } from "../uds/services.ts";
 import type { BootLoader } from "./boot_loader.ts";
 import { resumeRecord } from "./memory_request.ts";
 import type { ProgrammingRules } from "./programming.ts";
@@ -17,6 +17,12 @@ export interface RoutineParts {
   /** @throws {Refusal} 33 or 34 while the way to programming is closed */
   checkProgrammingAccess(): void;
   reset(): void;
+  /** The routine that signs version reports, if there is one. */
+  readonly versionReport: {
+    readonly routine: number;
+    /** @throws {Refusal} 13, 22 */
+    answer(option: Uint8Array): Promise<Uint8Array>;
+  } | undefined;
   readonly log: (message: string) => void;
 }
 
@@ -25,7 +31,7 @@ interface RoutineDefinition {
   sessions: readonly number[];
   secured: boolean;
   /** @returns whether it went well, or what stands behind the status byte that says so */
-  start: (option: Uint8Array, request: ServerRequest) => boolean | Uint8Array | Promise<boolean>;
+  start: (option: Uint8Array, request: ServerRequest) => boolean | Uint8Array | Promise<boolean | Uint8Array>;
 }
 
 const nothing: Uint8Array = new Uint8Array();
@@ -58,6 +64,14 @@ function routinesOf(ecu: RoutineParts): Map<number, RoutineDefinition> {
   const { boot, programming: { plan, takenOverBy, programming, nonDefault } } = ecu;
   const secured = { sessions: programming, secured: true };
   const routines = new Map<number, RoutineDefinition>();
+  const { versionReport } = ecu;
+  if (versionReport !== undefined) {
+    routines.set(versionReport.routine, {
+      sessions: [Session.default, ...nonDefault],
+      secured: false,
+      start: (option) => versionReport.answer(option),
+    });
+  }
   // What a plan names for something else goes before the usual numbers of these.
   routines.set(plan.activateRoutine, {
     ...secured,

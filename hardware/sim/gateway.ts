@@ -51,6 +51,9 @@ export class SimulatedGateway {
         directory: surroundings.directory === undefined
           ? undefined
           : `${surroundings.directory}/${ecu.ecuId}`,
+        keyFile: surroundings.directory === undefined
+          ? undefined
+          : `${surroundings.directory}/keys/${ecu.ecuId}.key`,
         closeConnection: (tester) =>
           ecu.can === undefined
             ? void this.#entity?.disconnect(tester)

@@ -2,6 +2,7 @@
 import type { NetworkTap } from "../trace/tap.ts";
 import type { Acknowledgement } from "../can/slcan_device.ts";
 import type { FlashPlan } from "../flash/plan.ts";
+import type { ReportAlgorithm } from "../flash/version_report.ts";
 import type { IsoTpAddress, IsoTpFunctionalAddress } from "../isotp/address.ts";
 import type { IsoTpOptions } from "../isotp/settings.ts";
 import type { AuthenticationIdentity } from "../uds/authentication.ts";
@@ -170,12 +171,22 @@ export interface SimulatedEcuOptions {
   authentication?: SimulatedAuthenticationOptions;
   /** Protects messages inside 0x84. @default no service 0x84 */
   secured?: SecuritySublayer;
+  /** Whether it signs version reports, and how. @default no such routine */
+  versionReport?: SimulatedReportOptions;
   /** Longest time that new software may run on trial before the ECU restarts, ms; 0: it is not watched. @default 0 */
   trialTime?: number;
   /** Bytes of the factory image. @default 32768 */
   factoryImageSize?: number;
   /** Faults set from the start. @default none */
   faults?: SimulatedFault[];
+}
+
+/** Version reports of a simulated ECU, signed by a key of its own that it makes. */
+export interface SimulatedReportOptions {
+  /** Number of the routine. @default 0x0220, see `versionReportRoutine` */
+  routine?: number;
+  /** @default "ecdsa-p256" */
+  algorithm?: ReportAlgorithm;
 }
 
 /** How a simulated ECU answers over CAN. */
