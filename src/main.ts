@@ -5,6 +5,7 @@ import { ConfigError } from "./config/load.ts";
 import { ProblemError } from "./contract/client.ts";
 import { describeError } from "./log.ts";
 import { adaptersCommand } from "./commands/adapters.ts";
+import { completionCommand } from "./commands/completion.ts";
 import { demoCommand } from "./commands/demo.ts";
 import { diagCommand } from "./commands/diag.ts";
 import { discoverCommand } from "./commands/discover.ts";
@@ -45,6 +46,7 @@ function program(): Command {
     dtcCommand(),
     flashCommand(),
     demoCommand(main),
+    completionCommand(),
   ];
   for (const command of commands) program.addCommand(command);
   examples(program, [

@@ -189,11 +189,14 @@ export function address(text: string): number {
   return value;
 }
 
-/** Parser for an option that takes one of some words. */
-export function oneOf<T extends string>(values: readonly T[]): (text: string) => T {
-  return (text) => {
+/** Parser for an option that takes one of some words; the words are at it, for those who ask what it takes. */
+export function oneOf<T extends string>(
+  values: readonly T[],
+): ((text: string) => T) & { choices: readonly T[] } {
+  const parse = (text: string) => {
     const value = values.find((it) => it === text);
     if (value === undefined) throw new InvalidArgumentError(`expected one of ${values.join(", ")}`);
     return value;
   };
+  return Object.assign(parse, { choices: values });
 }

@@ -52,7 +52,7 @@ export function flashCommand(): Command {
   )
     .argument("<ECU>", "ECU id in the bench file, e.g. ECU_005")
     .argument("<FILE>", "Intel HEX, S-record, VBF or raw binary")
-    .argument("[MORE...]", "further pairs of ECU and FILE; the ECUs are flashed side by side")
+    .argument("[ECU_FILE...]", "further pairs of ECU and FILE; the ECUs are flashed side by side")
     .option(
       "--version <version>",
       "version that the ECU reports afterwards (default: the one it reports now)",

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { interopTest } from "../support/peers.ts";
+import { interopTest, peers } from "../support/peers.ts";
 import { temporaryFolder } from "../support/program.ts";
 
 const decoder = new TextDecoder();
@@ -101,34 +101,34 @@ Deno.test("--pause wants a terminal", async () => {
   assert.match(stderr, /--pause: expected a terminal/);
 });
 
-interopTest("on a terminal --pause waits for a key before each step, and q ends", [{
-  command: "script",
-  probe: ["--version"],
-  install: "apt-get install bsdutils",
-}], async () => {
-  await using folder = await temporaryFolder();
-  const line = [...program, ...fast, "--pause"].join(" ");
-  const child = new Deno.Command("script", {
-    args: ["-qefc", line, "/dev/null"],
-    env: { TMPDIR: folder.path, TERM: "xterm" },
-    stdin: "piped",
-    stdout: "piped",
-  }).spawn();
-  const keys = child.stdin.getWriter();
-  let shown = "";
-  let asked = 0;
-  for await (const text of child.stdout.pipeThrough(new TextDecoderStream())) {
-    shown += text;
-    while (shown.split("any key goes on").length - 1 > asked) {
-      asked++;
-      await keys.write(new TextEncoder().encode(asked === 1 ? " " : "q"));
+interopTest(
+  "on a terminal --pause waits for a key before each step, and q ends",
+  [peers.script],
+  async () => {
+    await using folder = await temporaryFolder();
+    const line = [...program, ...fast, "--pause"].join(" ");
+    const child = new Deno.Command("script", {
+      args: ["-qefc", line, "/dev/null"],
+      env: { TMPDIR: folder.path, TERM: "xterm", NO_COLOR: "" },
+      stdin: "piped",
+      stdout: "piped",
+    }).spawn();
+    const keys = child.stdin.getWriter();
+    let shown = "";
+    let asked = 0;
+    for await (const text of child.stdout.pipeThrough(new TextDecoderStream())) {
+      shown += text;
+      while (shown.split("any key goes on").length - 1 > asked) {
+        asked++;
+        await keys.write(new TextEncoder().encode(asked === 1 ? " " : "q"));
+      }
     }
-  }
-  await keys.close();
-  assert.equal((await child.status).code, 1, shown);
-  assert.equal(asked, 2);
-  assert.match(shown, /3 gateways answer/);
-  assert.doesNotMatch(shown, /firmware add/);
-  assert.ok(shown.includes("\x1b[1m1/7"), "headings are bold on a terminal");
-  assert.deepEqual(namesIn(folder.path), []);
-});
+    await keys.close();
+    assert.equal((await child.status).code, 1, shown);
+    assert.equal(asked, 2);
+    assert.match(shown, /3 gateways answer/);
+    assert.doesNotMatch(shown, /firmware add/);
+    assert.ok(shown.includes("\x1b[1m1/7"), "headings are bold on a terminal");
+    assert.deepEqual(namesIn(folder.path), []);
+  },
+);

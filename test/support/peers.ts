@@ -38,6 +38,9 @@ export const peers = {
     probe: ["-c", "import can, serial"],
     install: "apt-get install python3-can",
   },
+  zsh: { command: "zsh", probe: ["--version"], install: "apt-get install zsh" },
+  fish: { command: "fish", probe: ["--version"], install: "apt-get install fish" },
+  script: { command: "script", probe: ["--version"], install: "apt-get install bsdutils" },
   srecord: { command: "srec_cat", probe: ["--version"], install: "apt-get install srecord" },
 } satisfies Record<string, Peer>;
 
