@@ -129,7 +129,12 @@ function issue(): Command {
       "broker",
       "<HOST>",
       "for an external MQTT broker that is reached by that name or address",
-      issueBroker,
+      (name, issueOptions, { also }: CommonOptions & { also?: string[] }) =>
+        issueBroker(name, { ...issueOptions, names: also ?? [] }),
+    ).option(
+      "--also <name>",
+      "another name by which it is reached, e.g. a load balancer's; may be given again",
+      (value: string, before: string[] | undefined) => [...before ?? [], value],
     ),
   );
   command.addCommand(

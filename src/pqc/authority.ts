@@ -304,12 +304,16 @@ export async function issueServerClient(options: IssueOptions): Promise<IssueRes
 }
 
 /**
- * Issues `broker-{NAME}.crt` and `.key` for an external MQTT broker that is reached by that host name or address.
+ * Issues `broker-{NAME}.crt` and `.key` for an external MQTT broker that is reached by that host name or address, and by
+ * `names` besides: a load balancer's, for example.
  *
  * @throws {InvalidName} when the name is neither a host name nor an address, or does not do for a file.
  * @throws {AuthorityMissing} when the authority or its key is not in the directory.
  */
-export async function issueBroker(hostname: string, options: IssueOptions): Promise<IssueResult> {
+export async function issueBroker(
+  hostname: string,
+  { names = [], ...options }: IssueOptions & { names?: readonly string[] },
+): Promise<IssueResult> {
   const checked = checkServerName(hostname);
   if (!/^[a-z0-9.-]{1,200}$/.test(checked)) {
     throw new InvalidName(
@@ -318,7 +322,7 @@ export async function issueBroker(hostname: string, options: IssueOptions): Prom
   }
   return await issue(options, `broker-${checked}`, {
     subject: [{ O: ["Zonebench"] }, { OU: ["broker"] }, { CN: ["broker"] }],
-    names: [checked],
+    names: [...new Set([checked, ...names.map(checkServerName)])],
     purpose: "server",
   });
 }

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
+import { X509Certificate } from "node:crypto";
 import { join } from "node:path";
-import { initAuthority, issueOperator, issueServer, issueVehicle } from "../../src/pqc/authority.ts";
+import { initAuthority, issueBroker, issueOperator, issueServer, issueVehicle } from "../../src/pqc/authority.ts";
 import {
   AuthorityMissing,
   BadPkiFile,
@@ -125,6 +126,18 @@ Deno.test("the server's certificate is issued anew when its names no longer do, 
       true,
     );
     assert.equal((await issueServer({ ...options, force: true })).issued, true);
+  });
+});
+
+Deno.test("a broker's certificate covers a load balancer's name too, and is issued anew when that is added", async () => {
+  await withDirectory(async (directory) => {
+    await initAuthority({ directory });
+    const { certificateFile } = await issueBroker("mosquitto", { directory });
+    const names = ["balancer", "192.0.2.7", "mosquitto"];
+    assert.equal((await issueBroker("mosquitto", { directory, names })).issued, true);
+    const certificate = new X509Certificate(await Deno.readTextFile(certificateFile));
+    assert.equal(certificate.subjectAltName, "DNS:mosquitto, DNS:balancer, IP Address:192.0.2.7");
+    assert.equal((await issueBroker("mosquitto", { directory, names })).issued, false);
   });
 });
 
