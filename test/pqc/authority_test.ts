@@ -1,7 +1,13 @@
 import assert from "node:assert/strict";
 import { X509Certificate } from "node:crypto";
 import { join } from "node:path";
-import { initAuthority, issueBroker, issueOperator, issueServer, issueVehicle } from "../../src/pqc/authority.ts";
+import {
+  initAuthority,
+  issueBroker,
+  issueOperator,
+  issueServer,
+  issueVehicle,
+} from "../../src/pqc/authority.ts";
 import {
   AuthorityMissing,
   BadPkiFile,
