@@ -1,7 +1,16 @@
 // `zonebench firmware`: images into the server's catalogue, and what it holds.
 
-import { Command } from "commander";
+import { Command, InvalidArgumentError } from "commander";
 import { basename } from "node:path";
+import type { Firmware } from "../contract/ota.ts";
+import type { PackageCondition } from "../contract/package.ts";
+import {
+  formatCondition,
+  formatDependency,
+  type ImageDependency,
+  parseCondition,
+  parseDependency,
+} from "../contract/requirements.ts";
 import { routes } from "../contract/routes.ts";
 import {
   address,
@@ -23,6 +32,9 @@ interface AddOptions extends OperatorOptions {
   format: typeof firmwareFormats[number];
   baseAddress?: number;
   priority: "low" | "normal" | "high" | "critical";
+  release?: number;
+  dependsOn?: ImageDependency[];
+  condition?: PackageCondition[];
 }
 
 export function firmwareCommand(): Command {
@@ -55,11 +67,49 @@ function add(): Command {
       oneOf(["low", "normal", "high", "critical"]),
       "normal",
     )
+    .option(
+      "--release <n>",
+      "release counter, 0 to 4294967295: an ECU that counts takes no release below the one that it has committed, so " +
+        "a newer version must not have a lower one (default: none, which counts as 0)",
+      releaseNumber,
+    )
+    .option(
+      "--depends-on <ecu_type[@version]...>",
+      "the vehicle must have an ECU of this type, with this version or a newer one, now or by the same update; it is " +
+        "activated before this one",
+      collected(parseDependency),
+    )
+    .option(
+      "--condition <limit...>",
+      "what must hold in the vehicle before ECUs are changed: a telemetry signal with <=, >= or =, e.g. 'speed<=0'",
+      collected(parseCondition),
+    )
     .action(addFile);
   return examples(command, [
     "zonebench firmware add body.hex --ecu-type BODY_CONTROLLER --hardware 1.0 --version 1.2.0",
     "zonebench firmware add brake.bin --base-address 0x8000 --ecu-type BRAKE_CONTROLLER --hardware 1.0 --version 2.0.0",
+    "zonebench firmware add body.hex --ecu-type BODY_CONTROLLER --hardware 1.0 --version 1.3.0 --release 4 " +
+    "--depends-on DOOR_MODULE@2.0.0 --condition 'speed<=0' 'battery_soc>=30'",
   ]);
+}
+
+function releaseNumber(text: string): number {
+  if (!/^\d{1,10}$/.test(text) || Number(text) > 0xffff_ffff) {
+    throw new InvalidArgumentError("expected a whole number from 0 to 4294967295");
+  }
+  return Number(text);
+}
+
+/** Parser for an option that may be given several values. */
+function collected<T>(parse: (text: string) => T): (text: string, before: T[] | undefined) => T[] {
+  return (text, before = []) => {
+    try {
+      return [...before, parse(text)];
+    } catch (error) {
+      if (!(error instanceof RangeError)) throw error;
+      throw new InvalidArgumentError(error.message);
+    }
+  };
 }
 
 async function addFile(file: string, options: AddOptions): Promise<void> {
@@ -86,6 +136,9 @@ async function addFile(file: string, options: AddOptions): Promise<void> {
         base_address: options.baseAddress,
         priority: options.priority,
         file_name: basename(file).slice(0, 128),
+        release: options.release,
+        depends_on: options.dependsOn?.map(formatDependency).join(","),
+        conditions: options.condition?.map(formatCondition).join(","),
       },
       stream: readWithProgress(file, size, progress),
       signal: stop.signal,
@@ -102,7 +155,18 @@ async function addFile(file: string, options: AddOptions): Promise<void> {
       `${formatSize(image.payload_size)} to flash`,
   );
   print(`  SHA-256 ${image.sha256}`);
+  const asks = requirementsOf(image);
+  if (asks !== "") print(`  ${asks}`);
   print(`Next: zonebench update start --vin VIN`);
+}
+
+/** `release 4, needs DOOR_MODULE@2.0.0, only when speed<=0` */
+function requirementsOf({ release, depends_on, conditions }: Firmware): string {
+  return [
+    ...release === null ? [] : [`release ${release}`],
+    ...depends_on.length === 0 ? [] : [`needs ${depends_on.map(formatDependency).join(", ")}`],
+    ...conditions.length === 0 ? [] : [`only when ${conditions.map(formatCondition).join(" and ")}`],
+  ].join(", ");
 }
 
 async function* readWithProgress(file: string, size: number, progress: Progress): AsyncGenerator<Uint8Array> {
@@ -134,7 +198,7 @@ function list(): Command {
       if (images.length === 0) print("The catalogue is empty. Add an image: zonebench firmware add --help");
       else {
         printTable(
-          ["IMAGE", "ECU TYPE", "HARDWARE", "VERSION", "FORMAT", "SIZE", "SHA-256"],
+          ["IMAGE", "ECU TYPE", "HARDWARE", "VERSION", "FORMAT", "SIZE", "SHA-256", "ASKS FOR"],
           images.map((it) => [
             it.image_id,
             it.ecu_type,
@@ -143,6 +207,7 @@ function list(): Command {
             it.format,
             formatSize(it.payload_size),
             it.sha256.slice(0, 16),
+            requirementsOf(it),
           ]),
         );
       }

@@ -3,6 +3,13 @@
 import { z } from "zod";
 import * as id from "./identifiers.ts";
 import { packageDownload } from "./package.ts";
+import {
+  conditionList,
+  dependencyList,
+  imageConditions,
+  imageDependencies,
+  releaseCounter,
+} from "./requirements.ts";
 import { outdatedEcu, vci } from "./vehicles.ts";
 
 /** Stages of an update, in the order in which a good one passes them; the last three end it. */
@@ -153,6 +160,12 @@ export const firmwareUpload = z.strictObject({
   base_address: z.coerce.number().int().min(0).max(0xffff_ffff).optional(),
   priority: z.enum(["low", "normal", "high", "critical"]).default("normal"),
   file_name: id.label.optional(),
+  /** Release counter: not below that of an older version. Without it the image counts as release 0. */
+  release: z.coerce.number().pipe(releaseCounter).optional(),
+  /** ECUs that it needs, `ECU_TYPE` or `ECU_TYPE@VERSION` with commas between. */
+  depends_on: dependencyList.optional(),
+  /** What must hold before it is installed, such as `speed<=0,battery_soc>=30`. */
+  conditions: conditionList.optional(),
 });
 
 export const firmware = z.strictObject({
@@ -172,6 +185,10 @@ export const firmware = z.strictObject({
   segments: z.array(z.strictObject({ address: z.int(), length: z.int() })),
   /** What the file says of its own download; only VBF does. */
   download: packageDownload.optional(),
+  /** Release counter; null: none was given, it counts as 0. */
+  release: releaseCounter.nullable(),
+  depends_on: imageDependencies,
+  conditions: imageConditions,
   created: id.timestamp,
 });
 

@@ -66,6 +66,11 @@ export class BackupError extends VmgError {
   override readonly name = "BackupError";
 }
 
+/** An ECU refuses software of a release below the one that it has committed: trying again changes nothing. */
+export class ReleaseRefusedError extends VmgError {
+  override readonly name = "ReleaseRefusedError";
+}
+
 /** What must hold in the vehicle before ECUs are changed did not hold in time. */
 export class ConditionError extends VmgError {
   override readonly name = "ConditionError";

@@ -5,6 +5,7 @@ import type { Identity } from "../identity.ts";
 import type { Inbox } from "../inbox.ts";
 import type { Metrics } from "../metrics.ts";
 import { NothingToUpdate, UpdateActive, type UpdateService } from "../ota/updates.ts";
+import { RequirementUnmet } from "../ota/requirements.ts";
 import { PackageBuildFailed, PackageFileMissing, type PackageService } from "../ota/packages.ts";
 import { PayloadMissing } from "../ota/catalogue.ts";
 import type { Registry } from "../registry.ts";
@@ -143,7 +144,7 @@ async function refusing<T>(work: () => Promise<T>): Promise<T> {
     if (error instanceof UpdateActive) {
       throw new HttpProblem(409, error.message, { code: "update_active", cause: error });
     }
-    if (error instanceof NothingToUpdate) {
+    if (error instanceof NothingToUpdate || error instanceof RequirementUnmet) {
       throw new HttpProblem(409, error.message, { code: error.code, cause: error });
     }
     if (error instanceof CodecBusyError) {

@@ -6,10 +6,12 @@ import { compressImage } from "../../codec/compress_image.ts";
 import type { CodecPool } from "../../codec/pool.ts";
 import type { Firmware, FirmwareUpload } from "../../contract/ota.ts";
 import type { PackageDownload } from "../../contract/package.ts";
+import { formatCondition, formatDependency } from "../../contract/requirements.ts";
 import type { Logger } from "../../log.ts";
 import { blobPath, type DataFiles, hasFile, payloadPath, removeFile, temporaryPath } from "../files.ts";
 import { ConflictError } from "../store/errors.ts";
 import type { Image, ImageBlob, ImageDownload, ImageInput, Store } from "../store/mod.ts";
+import { findRollback } from "./requirements.ts";
 
 export interface CatalogueOptions {
   store: Store;
@@ -20,14 +22,14 @@ export interface CatalogueOptions {
   log: Logger;
 }
 
-/** The file is not firmware of the format that it should have. `line` counts from 1. */
+/** The file is not firmware of the format that it should have, or not to be released as it is. `line` counts from 1. */
 export class FirmwareRefused extends Error {
   override readonly name = "FirmwareRefused";
   constructor(
     message: string,
     readonly code: string,
     readonly line: number | undefined,
-    options: ErrorOptions,
+    options?: ErrorOptions,
   ) {
     super(message, options);
   }
@@ -64,7 +66,8 @@ export class Catalogue {
     upload: FirmwareUpload,
     signal?: AbortSignal,
   ): Promise<Firmware> {
-    const { ecu_type, hw_version, version, format, base_address, priority, file_name } = upload;
+    const { ecu_type, hw_version, version, format, base_address, priority, file_name, release } = upload;
+    const { depends_on = [], conditions = [] } = upload;
     const temporary = temporaryPath(this.#files);
     try {
       const parsed = await parse(source, { output: temporary, format, baseAddress: base_address, signal });
@@ -72,6 +75,7 @@ export class Catalogue {
       const payloadSha256 = parsed.payloadSha256.toHex();
       const known = await this.#known(upload, sha256, payloadSha256);
       if (known) return toFirmware(known);
+      await this.#checkRelease(upload);
 
       const payload = payloadPath(this.#files, payloadSha256);
       await Deno.rename(temporary, payload);
@@ -90,6 +94,9 @@ export class Catalogue {
         payloadSize: parsed.payloadSize,
         blob,
         priority,
+        release,
+        dependsOn: depends_on.map(({ ecu_type, version }) => ({ ecuType: ecu_type, version })),
+        conditions,
       });
       this.#log.info(`Firmware ${version} for ${ecu_type} (${hw_version}) entered`, {
         image_id: image.imageId,
@@ -158,6 +165,38 @@ export class Catalogue {
     }
   }
 
+  /**
+   * ECUs take no release below the one that they have committed: a newer version must not have one.
+   * @throws {FirmwareRefused}
+   */
+  async #checkRelease(
+    { ecu_type, hw_version, version, release, depends_on = [] }: FirmwareUpload,
+  ): Promise<void> {
+    if (depends_on.some((needed) => needed.ecu_type === ecu_type)) {
+      throw new FirmwareRefused(
+        `an image for ${ecu_type} cannot depend on ${ecu_type}: of several such ECUs each would wait for the others`,
+        "depends_on_itself",
+        undefined,
+      );
+    }
+    const others = await this.#store.images.ofTargets([{ ecuType: ecu_type, hwVersion: hw_version }]);
+    const found = findRollback({ version, release: release ?? null }, others);
+    if (found === undefined) return;
+    const { older, newer } = found;
+    throw new FirmwareRefused(
+      `version ${newer.version} for ${ecu_type} (${hw_version}) would have release ${
+        newer.release ?? 0
+      }, below release ` +
+        `${older.release} of the older version ${older.version}: an ECU that has committed ${older.version} refuses it ` +
+        `(anti-rollback). ` +
+        (newer.version === version
+          ? `Give --release ${older.release} or more`
+          : `Give --release ${newer.release ?? 0} or less`),
+      "release_rollback",
+      undefined,
+    );
+  }
+
   /** The image of this version, where it is there already with the same content. @throws {ConflictError} with another */
   async #known(
     upload: FirmwareUpload,
@@ -167,13 +206,35 @@ export class Catalogue {
     const { ecu_type: ecuType, hw_version: hwVersion, version } = upload;
     const image = await this.#store.images.findVersion({ ecuType, hwVersion }, version);
     if (!image) return undefined;
-    if (image.sha256 === fileSha256 && image.payloadSha256 === payloadSha256) return image;
+    if (image.sha256 === fileSha256 && image.payloadSha256 === payloadSha256) {
+      const [before, now] = [requirementsText(toFirmware(image)), requirementsText(upload)];
+      if (before === now) return image;
+      throw new ConflictError(
+        `version ${version} for ${ecuType} (${hwVersion}) is in the catalogue with ${before}, this upload has ${now}: ` +
+          `what was released does not change; add it as a newer version`,
+        image.imageId,
+      );
+    }
     throw new ConflictError(
       `version ${version} for ${ecuType} (${hwVersion}) is in the catalogue with another content: ` +
         `image ${image.imageId}, SHA-256 ${image.sha256}; this file has ${fileSha256}`,
       image.imageId,
     );
   }
+}
+
+/** What an image asks for, as text that is the same for the same. */
+function requirementsText(
+  { release, depends_on = [], conditions = [] }: Pick<
+    Firmware | FirmwareUpload,
+    "release" | "depends_on" | "conditions"
+  >,
+): string {
+  return [
+    release === undefined || release === null ? "no release counter" : `release ${release}`,
+    `dependencies: ${depends_on.map(formatDependency).sort().join(", ") || "none"}`,
+    `conditions: ${conditions.map(formatCondition).sort().join(", ") || "none"}`,
+  ].join("; ");
 }
 
 async function parse(
@@ -217,6 +278,12 @@ export function toFirmware(image: Image): Firmware {
     payload_size: image.payloadSize,
     segments: image.segments,
     ...image.download === null ? {} : { download: toDownload(image.download) },
+    release: image.release,
+    depends_on: image.dependsOn.map(({ ecuType, version }) => ({
+      ecu_type: ecuType,
+      ...version === undefined ? {} : { version },
+    })),
+    conditions: image.conditions,
     created: image.created.toISOString(),
   };
 }

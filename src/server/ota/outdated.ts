@@ -10,6 +10,8 @@ export interface Outdated {
   readonly ecu: VciEcu;
   readonly current: string;
   readonly image: Image;
+  /** ECUs of the same update that are activated before it. @default none */
+  readonly dependsOn?: readonly string[];
 }
 
 export interface Analysis {

@@ -12,6 +12,7 @@ import { type DataFiles, hasFile, packagePath, removeFile, temporaryPath } from 
 import type { Package, Store } from "../store/mod.ts";
 import { type Catalogue, toDownload } from "./catalogue.ts";
 import type { Outdated } from "./outdated.ts";
+import { conditionsOf } from "./requirements.ts";
 
 export interface PackagesOptions {
   store: Store;
@@ -175,13 +176,15 @@ export class PackageService {
       const parts: PackageZonePart[] = [];
       for (const { zonal_gateway_id, ecus } of zones) {
         const list: PackageZonePart["ecus"][number][] = [];
-        for (const { ecu, image } of ecus) {
+        for (const { ecu, image, dependsOn = [] } of ecus) {
           const blob = await catalogue.blob(image, signal);
           list.push({
             ecu_id: ecu.ecu_id,
             ecu_type: image.ecuType,
             hw_version: image.hwVersion,
             version: image.version,
+            ...image.release === null ? {} : { release: image.release },
+            ...dependsOn.length === 0 ? {} : { depends_on: [...dependsOn] },
             image: {
               image_id: image.imageId,
               sha256: image.payloadSha256,
@@ -194,10 +197,12 @@ export class PackageService {
         }
         parts.push({ zonal_gateway_id, ecus: list });
       }
+      const conditions = conditionsOf(zones.flatMap(({ ecus }) => ecus));
       const built = await buildPackage({
         package_id: packageId,
         vehicle_id: vin,
         created: new Date().toISOString(),
+        ...conditions.length === 0 ? {} : { conditions },
         zonal_gateways: parts,
         signingKey,
         output: temporary,
@@ -242,11 +247,16 @@ function zonesOf(outdated: readonly Outdated[], zoned: boolean): Zone[] {
   return list.sort((a, b) => a.zonal_gateway_id < b.zonal_gateway_id ? -1 : 1);
 }
 
-/** The same for the same images for the same ECUs in the same order, signed by the same key. */
+/** The same for the same images for the same ECUs in the same order, signed by the same key. An image's own entries stay. */
 function contentKeyOf(zones: readonly Zone[], keyId: string): string {
   const content = zones.map(({ zonal_gateway_id, ecus }) => [
     zonal_gateway_id,
-    ecus.map(({ ecu, image }) => [ecu.ecu_id, image.imageId, image.payloadSha256]),
+    ecus.map(({ ecu, image, dependsOn = [] }) => [
+      ecu.ecu_id,
+      image.imageId,
+      image.payloadSha256,
+      ...dependsOn.length === 0 ? [] : [dependsOn],
+    ]),
   ]);
   return createHash("sha256").update(JSON.stringify([keyId, content])).digest("hex");
 }

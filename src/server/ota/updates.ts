@@ -27,6 +27,7 @@ import {
 } from "../store/mod.ts";
 import { analyse, type Outdated, toOutdatedEcus } from "./outdated.ts";
 import type { PackageService, ReadyPackage } from "./packages.ts";
+import { checkRequirements, targetsOf } from "./requirements.ts";
 
 export interface UpdatesOptions {
   store: Store;
@@ -105,7 +106,7 @@ export class UpdateService {
 
   /**
    * Starts an update for an operator: package, update and command stand before anything is sent.
-   * @throws {UpdateActive} {@link NothingToUpdate} {@link PackageBuildFailed}
+   * @throws {UpdateActive} {@link NothingToUpdate} {@link RequirementUnmet} {@link PackageBuildFailed}
    */
   async start(vehicle: Vehicle, targetEcus?: readonly string[]): Promise<Update> {
     // Asked before the package is built, which may take a while; asked again when the update is entered.
@@ -140,7 +141,7 @@ export class UpdateService {
   /**
    * The package that a vehicle asks for, with the update that its reports shall name. Asking again while that update is
    * under way gives the same one.
-   * @throws {UpdateActive} {@link NothingToUpdate} {@link PackageBuildFailed}
+   * @throws {UpdateActive} {@link NothingToUpdate} {@link RequirementUnmet} {@link PackageBuildFailed}
    */
   async request(
     vehicle: Vehicle,
@@ -310,6 +311,10 @@ export class UpdateService {
     return outdated;
   }
 
+  /**
+   * What is to be updated, in an order that its images allow.
+   * @throws {NothingToUpdate} {@link RequirementUnmet}
+   */
   async #targets(vin: string, wanted: readonly string[] | undefined): Promise<Outdated[]> {
     const report = await this.#options.registry.latestVci(vin);
     if (!report) {
@@ -318,7 +323,7 @@ export class UpdateService {
     const outdated = await this.#analyse(vin, report);
     if (wanted === undefined) {
       if (outdated.length === 0) throw new NothingToUpdate(`no ECU of ${vin} is outdated`, "up_to_date");
-      return outdated;
+      return await this.#checked(outdated, report);
     }
     const byId = new Map(outdated.map((entry) => [entry.ecu.ecu_id, entry]));
     const missing = wanted.filter((ecu) => !byId.has(ecu));
@@ -329,7 +334,11 @@ export class UpdateService {
       );
     }
     const names = new Set(wanted);
-    return outdated.filter((entry) => names.has(entry.ecu.ecu_id));
+    return await this.#checked(outdated.filter((entry) => names.has(entry.ecu.ecu_id)), report);
+  }
+
+  async #checked(targets: readonly Outdated[], report: Pick<Vci, "ecus">): Promise<Outdated[]> {
+    return checkRequirements(targets, report.ecus, await this.#store.images.ofTargets(targetsOf(targets)));
   }
 
   async #enter(

@@ -22,6 +22,20 @@ export interface ImageDownload {
   call?: number;
 }
 
+/** An ECU type that an image needs, running this version or a newer one. */
+export interface ImageDependency {
+  ecuType: string;
+  /** @default any */
+  version?: string;
+}
+
+/** A measured value within limits, which must hold before an image is installed. */
+export interface ImageCondition {
+  signal: string;
+  min?: number;
+  max?: number;
+}
+
 /** The payload in compressed form. */
 export interface ImageBlob {
   sha256: string;
@@ -51,6 +65,12 @@ export interface ImageInput {
   released?: boolean;
   /** @default "normal" */
   priority?: ImagePriority;
+  /** Release counter. @default null, none was given */
+  release?: number | null;
+  /** @default none */
+  dependsOn?: readonly ImageDependency[];
+  /** @default none */
+  conditions?: readonly ImageCondition[];
 }
 
 export interface Image {
@@ -69,6 +89,9 @@ export interface Image {
   blob: ImageBlob | null;
   released: boolean;
   priority: ImagePriority;
+  release: number | null;
+  dependsOn: ImageDependency[];
+  conditions: ImageCondition[];
   created: Date;
 }
 
@@ -86,7 +109,7 @@ export interface ImageTarget {
 
 const COLUMNS =
   `image_id, ecu_type, hw_version, version, format, file_name, file_sha256 as sha256, file_size as size,
-  segments, download, payload_sha256, payload_size, released, priority, created,
+  segments, download, payload_sha256, payload_size, released, priority, release, depends_on, conditions, created,
   case when blob_sha256 is null then null
     else jsonb_build_object('sha256', blob_sha256, 'length', blob_length, 'encoding', blob_encoding) end as blob`;
 
@@ -106,8 +129,8 @@ export class Images {
     const [image] = await sql.query<Image>(
       `insert into images (image_id, ecu_type, hw_version, version, format, file_name, file_sha256, file_size, segments,
          payload_sha256, payload_size, blob_sha256, blob_length, blob_encoding, released, priority, created,
-         download)
-       values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
+         download, release, depends_on, conditions)
+       values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)
        on conflict (ecu_type, hw_version, version) do nothing returning ${COLUMNS}`,
       [
         this.context.newId(),
@@ -128,6 +151,9 @@ export class Images {
         input.priority ?? "normal",
         this.context.now(),
         input.download ? json(input.download) : null,
+        input.release ?? null,
+        json(input.dependsOn ?? []),
+        json(input.conditions ?? []),
       ],
     );
     if (image) return image;
@@ -171,8 +197,17 @@ export class Images {
 
   /** Every released image for any of these targets, in one query, in no particular order. */
   async released(targets: readonly ImageTarget[]): Promise<Image[]> {
+    return await this.#ofTargets(targets, "released and");
+  }
+
+  /** Every image for any of these targets, released or not, in one query, in no particular order. */
+  async ofTargets(targets: readonly ImageTarget[]): Promise<Image[]> {
+    return await this.#ofTargets(targets, "");
+  }
+
+  async #ofTargets(targets: readonly ImageTarget[], condition: string): Promise<Image[]> {
     return await this.context.sql.query<Image>(
-      `select ${COLUMNS} from images where released and (ecu_type, hw_version) in (
+      `select ${COLUMNS} from images where ${condition} (ecu_type, hw_version) in (
          select t.ecu_type, t.hw_version from jsonb_to_recordset($1::jsonb) as t(ecu_type text, hw_version text))`,
       [json(targets.map((target) => ({ ecu_type: target.ecuType, hw_version: target.hwVersion })))],
     );

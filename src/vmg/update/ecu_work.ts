@@ -2,6 +2,7 @@
 
 import { decodeText } from "../../../hardware/flash/identification.ts";
 import type { FirmwareImage } from "../../../hardware/flash/image.ts";
+import { FlashError } from "../../../hardware/flash/errors.ts";
 import { type FlashStep, resolveFlashPlan } from "../../../hardware/flash/plan.ts";
 import {
   activateEcu,
@@ -15,9 +16,10 @@ import {
 } from "../../../hardware/flash/sequence.ts";
 import type { UdsClient } from "../../../hardware/uds/client.ts";
 import { NegativeResponseError } from "../../../hardware/uds/errors.ts";
+import { Nrc } from "../../../hardware/uds/nrc.ts";
 import type { Logger } from "../../log.ts";
 import type { VehicleBus } from "../bus/bus.ts";
-import { BackupError } from "../errors.ts";
+import { BackupError, ReleaseRefusedError } from "../errors.ts";
 import { openBackup } from "./backups.ts";
 import type { JournalEcu } from "./journal.ts";
 
@@ -84,9 +86,51 @@ export class EcuWork {
     await this.#do(goal, signal, (client, options) => verifyStaged(client, image, options));
   }
 
-  /** @param image undefined: it was transferred before, and is not needed where the ECU can have it without running it */
+  /**
+   * @param image undefined: it was transferred before, and is not needed where the ECU can have it without running it
+   * @throws {ReleaseRefusedError} when the ECU has committed a newer release
+   */
   async activate(goal: EcuGoal, image: FirmwareImage | undefined, signal: AbortSignal): Promise<void> {
-    await this.#do(goal, signal, (client, options) => activateEcu(client, image, options));
+    try {
+      await this.#do(goal, signal, (client, options) => activateEcu(client, image, options));
+    } catch (error) {
+      throw await this.#releaseRefused(goal, error, signal) ?? error;
+    }
+  }
+
+  /** What an ECU that counts releases means by requestOutOfRange at its activation; undefined for any other refusal. */
+  async #releaseRefused(
+    { ecuId, version, release }: EcuGoal,
+    error: unknown,
+    signal: AbortSignal,
+  ): Promise<ReleaseRefusedError | undefined> {
+    if (!(error instanceof FlashError) || error.step !== "activate" || release === null) return undefined;
+    if (error.nrc !== Nrc.requestOutOfRange) return undefined;
+    const committed = await this.#releaseCounter(ecuId, signal);
+    if (committed !== undefined && committed <= release) return undefined;
+    return new ReleaseRefusedError(
+      `${ecuId}: ${version} is release ${release}, and the ECU has committed release ${
+        committed ?? "above it"
+      }: it takes ` +
+        "none below that (anti-rollback)",
+      { cause: error },
+    );
+  }
+
+  /** The release that the ECU has committed; undefined when it does not tell. */
+  async #releaseCounter(ecuId: string, signal: AbortSignal): Promise<number | undefined> {
+    const { bus, updateId } = this.#options;
+    const { releaseCounterDid } = resolveFlashPlan(bus.ecu(ecuId).flashPlan);
+    try {
+      return await bus.use(ecuId, { purpose: `update ${updateId}`, signal }, async (client) => {
+        const record = await client.readDataByIdentifier(releaseCounterDid, { signal });
+        return record.length === 4 ? new DataView(record.buffer, record.byteOffset).getUint32(0) : undefined;
+      });
+    } catch (error) {
+      // The refusal itself is what is told; the counter would only have explained it.
+      this.#options.log.debug(`${ecuId}: the release counter cannot be read`, { error });
+      return undefined;
+    }
   }
 
   async confirm(goal: EcuGoal, signal: AbortSignal): Promise<void> {

@@ -72,6 +72,48 @@ Deno.test("the REST interface takes a vehicle from registration to a finished up
     assert.equal(list.total, 2);
   });
 
+  await t.step(
+    "release counters, dependencies and conditions are kept, and a rollback is refused",
+    async () => {
+      const query = { ecu_type: "RADIO", hw_version: "HW1", format: "binary", base_address: 0 } as const;
+      const add = (version: string, more: { release?: number; depends_on?: string; conditions?: string }) =>
+        operator.rest.upload(routes.addFirmware, {
+          query: { ...query, version, ...more },
+          stream: chunks(new TextEncoder().encode(version)),
+        });
+      const asks = { release: 5, depends_on: "BODY_CONTROLLER@1.0.0", conditions: "speed<=0,soc>=30" };
+      const image = await add("2.0.0", asks);
+      assert.equal(image.release, 5);
+      assert.deepEqual(image.depends_on, [{ ecu_type: "BODY_CONTROLLER", version: "1.0.0" }]);
+      assert.deepEqual(image.conditions, [{ signal: "speed", max: 0 }, { signal: "soc", min: 30 }]);
+      assert.equal((await add("2.0.0", asks)).image_id, image.image_id);
+      await assert.rejects(add("2.0.0", { ...asks, release: 6 }), problem(409));
+      await assert.rejects(
+        add("2.1.0", { release: 4 }),
+        (error) =>
+          error instanceof ProblemError && error.status === 422 &&
+          error.code === "firmware_release_rollback" &&
+          /2\.1\.0 .* would have release 4, below release 5 of the older version 2\.0\.0.*--release 5 or more/
+            .test(
+              error.message,
+            ),
+      );
+      await assert.rejects(add("1.9.0", { release: 6 }), problem(422, "firmware_release_rollback"));
+      await assert.rejects(
+        add("2.1.0", { release: 5, depends_on: "RADIO" }),
+        problem(422, "firmware_depends_on_itself"),
+      );
+      await assert.rejects(
+        add("2.1.0", { release: 5, conditions: "speed<0" }),
+        problem(400, "invalid_query"),
+      );
+      assert.equal(
+        (await operator.rest.call(routes.listFirmware, { query: { ecu_type: "RADIO" } })).total,
+        1,
+      );
+    },
+  );
+
   await t.step("a VBF file is recognized, and what it says of its download is kept", async () => {
     const query = { ecu_type: "GATEWAY_CONTROLLER", hw_version: "HW1", version: "1.0.0" } as const;
     // One block, 01 02 03 04 at 0x8000; CRC-16 and CRC-32 were made with Python's binascii and zlib.
@@ -344,7 +386,7 @@ Deno.test("the REST interface takes a vehicle from registration to a finished up
     await server.restart();
     const list = await operator.rest.call(routes.listVehicles, {});
     assert.equal(list.total, 2);
-    assert.equal((await operator.rest.call(routes.listFirmware, {})).total, 3);
+    assert.equal((await operator.rest.call(routes.listFirmware, {})).total, 4);
     assert.equal(
       (await operator.rest.call(routes.getUpdate, { path: { id: updateId } })).status,
       "completed",

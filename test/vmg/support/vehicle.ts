@@ -238,6 +238,7 @@ export class TestBench implements AsyncDisposable {
             ecu_type: differs.ecuType ?? found?.ecuType ?? "UNKNOWN",
             hw_version: hwVersion,
             version,
+            ...differs.release === undefined ? {} : { release: differs.release },
             image: {
               image_id: crypto.randomUUID(),
               sha256,
@@ -301,6 +302,8 @@ export interface PackageDiffers {
   /** First address of each image. */
   address?: number;
   conditions?: PackageCondition[];
+  /** Release counter of each image. */
+  release?: number;
   version?: string;
   size?: number;
   hwVersion?: string;

@@ -130,6 +130,21 @@ Deno.test("an ECU that does not commit runs the new software all the same, and i
   assert.ok(bench.lines.some((line) => /ECU_003.*keeps its old software/.test(line)));
 });
 
+Deno.test("a release below the one that an ECU has committed is refused by the ECU, and the report says why", async () => {
+  await using bench = await ready();
+  const newer = await run(bench, await bench.package(["ECU_001"], { version: "1.2.0", release: 5 }));
+  assert.equal(newer.status, "completed");
+  const older = await run(bench, await bench.package(["ECU_001"], { version: "1.3.0", release: 4 }));
+  assert.equal(older.status, "failed");
+  assert.match(
+    String(older.error),
+    /ECU_001: 1\.3\.0 is release 4, and the ECU has committed release 5: it takes none below that \(anti-rollback\)/,
+  );
+  assert.match(String(older.error), /flash failed at activate: .*NRC 0x31 requestOutOfRange/);
+  assert.equal(bench.bench.ecu("ECU_001").version, "1.2.0");
+  assert.equal(older.ecus[0].status, "rolled_back");
+});
+
 Deno.test("a cancel after the activation began is not obeyed, and the log says so", async () => {
   await using bench = await ready();
   bench.bench.ecu("ECU_003").inject({ kind: "late_answer", service: 0x31, occurrence: 8, delay: 200 });

@@ -5,5 +5,13 @@ import { download } from "./0002_download.ts";
 import { mqttSessions } from "./0003_mqtt_sessions.ts";
 import { externalBroker } from "./0004_external_broker.ts";
 import { rolledBack } from "./0005_rolled_back.ts";
+import { requirements } from "./0006_requirements.ts";
 
-export const migrations: readonly Migration[] = [base, download, mqttSessions, externalBroker, rolledBack];
+export const migrations: readonly Migration[] = [
+  base,
+  download,
+  mqttSessions,
+  externalBroker,
+  rolledBack,
+  requirements,
+];

@@ -27,8 +27,20 @@ export const catalogueCases: StoreTest[] = [
         download: null,
         blob: null,
         released: true,
+        release: null,
+        dependsOn: [],
+        conditions: [],
         created: clock.now(),
       });
+      const asking = await addImage(store, {
+        version: "8.0.0",
+        release: 0xffff_ffff,
+        dependsOn: [{ ecuType: "DOOR", version: "2.0.0" }, { ecuType: "BRAKE" }],
+        conditions: [{ signal: "speed", max: 0 }],
+      });
+      assert.equal(asking.release, 4_294_967_295);
+      assert.deepEqual(asking.dependsOn, [{ ecuType: "DOOR", version: "2.0.0" }, { ecuType: "BRAKE" }]);
+      assert.deepEqual(asking.conditions, [{ signal: "speed", max: 0 }]);
       assert.deepEqual(await store.images.find(image.imageId), image);
       const download = { dataFormat: 0x10, erase: [{ address: 0, length: 0x400 }], call: 0x8000 };
       const vbf = await addImage(store, { version: "9.0.0", format: "vbf", download });
