@@ -5,54 +5,26 @@ import { join } from "node:path";
 import type { CertificateAlgorithm } from "../../src/pqc/profiles.ts";
 import type { Credentials } from "../../src/tls/types.ts";
 import { type Peer, peers, present } from "../support/peers.ts";
+import { pythonPackages } from "../support/python_packages.ts";
 
 /** The wheel; its libraries say `OpenSSL 3.5.8`. */
 const wheel = "psycopg2-binary==2.9.13";
 
-const cache = join(
-  Deno.env.get("XDG_CACHE_HOME") ?? join(Deno.env.get("HOME") ?? Deno.cwd(), ".cache"),
-  "zonebench-openssl-3.5",
-);
-const pip = (folder: string) => [
-  ...["-m", "pip", "install", "--quiet", "--no-deps", "--only-binary=:all:"],
-  ...["--disable-pip-version-check", "--root-user-action=ignore", "--target", folder, wheel],
-];
-
-/** The folder with libcrypto.so.3 and libssl.so.3, made where it is missing; undefined when it cannot be had. */
-function libraries(): string | undefined {
-  const folder = join(cache, "lib");
-  if (present({ command: join(folder, "libcrypto.so.3"), install: "" })) return folder;
-  Deno.mkdirSync(cache, { recursive: true });
-  const unpacked = Deno.makeTempDirSync({ dir: cache });
-  try {
-    const { success } = new Deno.Command("python3", {
-      args: pip(unpacked),
-      stdin: "null",
-      stdout: "null",
-      stderr: "null",
-    }).outputSync();
-    if (!success) return undefined;
-    const bundled = join(unpacked, "psycopg2_binary.libs");
-    const made = join(unpacked, "lib");
-    Deno.mkdirSync(made);
-    // The wheel's names carry a digest; what is linked against these libraries looks for them without it.
-    for (const { name } of Deno.readDirSync(bundled)) {
-      const plain = /^(libcrypto|libssl)-[0-9a-f]+(\.so\.3)$/.exec(name);
-      if (plain !== null) Deno.copyFileSync(join(bundled, name), join(made, plain[1] + plain[2]));
-    }
-    Deno.renameSync(made, folder);
-    return folder;
-  } catch (error) {
-    // No python3 here; or another run has made the folder meanwhile.
-    if (error instanceof Deno.errors.NotFound) return undefined;
-    if (present({ command: join(folder, "libcrypto.so.3"), install: "" })) return folder;
-    throw error;
-  } finally {
-    Deno.removeSync(unpacked, { recursive: true });
+/** The wheel's names carry a digest; what is linked against these libraries looks for them without it. */
+function plainNames(folder: string): void {
+  const bundled = join(folder, "psycopg2_binary.libs");
+  Deno.mkdirSync(join(folder, "lib"));
+  for (const { name } of Deno.readDirSync(bundled)) {
+    const plain = /^(libcrypto|libssl)-[0-9a-f]+(\.so\.3)$/.exec(name);
+    if (plain !== null) Deno.renameSync(join(bundled, name), join(folder, "lib", plain[1] + plain[2]));
   }
 }
 
-const found = present(peers.openssl) ? libraries() : undefined;
+const fetched = present(peers.openssl)
+  ? pythonPackages(`openssl-of-${wheel.replace("==", "-")}`, [wheel], plainNames)
+  : undefined;
+/** The folder with libcrypto.so.3 and libssl.so.3. */
+const found = fetched && join(fetched, "lib");
 
 /** OpenSSL 3.5's libraries below the `openssl` of the system. */
 export const opensslLibraries: Peer = {
