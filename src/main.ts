@@ -20,6 +20,7 @@ import { repoCommand } from "./commands/repo.ts";
 import { serveCommand } from "./commands/serve.ts";
 import { updateCommand } from "./commands/update.ts";
 import { vciCommand } from "./commands/vci.ts";
+import { versionCommand } from "./commands/version.ts";
 
 /** Exit codes. */
 const failed = 1;
@@ -30,7 +31,10 @@ function program(): Command {
     .description(
       "Over-the-air updates and diagnostics on the test bench: server, vehicle gateway, adapters, simulation.",
     )
-    .usage("<command> [options]");
+    .usage("<command> [options]")
+    .option("-V, --version", "as the command version")
+    // Commands have options of that name: what stands behind a command's name is the command's.
+    .enablePositionalOptions();
   const commands = [
     serveCommand(),
     pkiCommand(),
@@ -47,6 +51,7 @@ function program(): Command {
     flashCommand(),
     demoCommand(main),
     completionCommand(),
+    versionCommand(),
   ];
   for (const command of commands) program.addCommand(command);
   examples(program, [
@@ -68,7 +73,8 @@ function settle(command: Command): void {
 /** Runs one command line. @returns the exit code */
 export async function main(args: readonly string[]): Promise<number> {
   try {
-    await program().parseAsync(args, { from: "user" });
+    const asked = args[0] === "--version" || args[0] === "-V" ? ["version", ...args.slice(1)] : args;
+    await program().parseAsync(asked, { from: "user" });
     return 0;
   } catch (error) {
     return exitCodeOf(error);

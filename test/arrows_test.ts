@@ -47,6 +47,7 @@ const allowed: Record<string, readonly string[]> = {
     "src/server",
     "src/vmg",
     "hardware",
+    "deno.json",
   ],
   "src/main.ts": ["src/commands", "src/config", "src/contract", "src/log.ts"],
 };

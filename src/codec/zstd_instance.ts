@@ -47,6 +47,9 @@ const codes: Readonly<Record<number, ZstdErrorCode>> = {
   64: "no_memory", // ZSTD_error_memory_allocation
 };
 
+/** The module's file, for who wants to tell which one it is. */
+export const zstdWasm = bytes;
+
 let compiled: WebAssembly.Module | undefined;
 let kept: ZstdInstance | undefined;
 

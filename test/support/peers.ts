@@ -41,6 +41,7 @@ export const peers = {
   zsh: { command: "zsh", probe: ["--version"], install: "apt-get install zsh" },
   fish: { command: "fish", probe: ["--version"], install: "apt-get install fish" },
   script: { command: "script", probe: ["--version"], install: "apt-get install bsdutils" },
+  git: { command: "git", probe: ["--version"], install: "apt-get install git" },
   srecord: { command: "srec_cat", probe: ["--version"], install: "apt-get install srecord" },
 } satisfies Record<string, Peer>;
 

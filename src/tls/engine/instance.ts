@@ -71,6 +71,9 @@ function functionsOf(exports: WebAssembly.Exports) {
 type Functions = Readonly<ReturnType<typeof functionsOf>>;
 type FunctionName = keyof Functions;
 
+/** The module's file, for who wants to tell which one it is. */
+export const tlsWasm = bytes;
+
 let compiled: WebAssembly.Module | undefined;
 
 /**
