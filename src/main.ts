@@ -7,6 +7,7 @@ import { describeError } from "./log.ts";
 import { adaptersCommand } from "./commands/adapters.ts";
 import { completionCommand } from "./commands/completion.ts";
 import { demoCommand } from "./commands/demo.ts";
+import { backupCommand } from "./commands/backup.ts";
 import { diagCommand } from "./commands/diag.ts";
 import { discoverCommand } from "./commands/discover.ts";
 import { dtcCommand } from "./commands/dtc.ts";
@@ -17,6 +18,7 @@ import { CommandFailed, examples, printError, UsageError } from "./commands/outp
 import { mqttCommand } from "./commands/mqtt.ts";
 import { pkiCommand } from "./commands/pki.ts";
 import { repoCommand } from "./commands/repo.ts";
+import { restoreCommand } from "./commands/restore.ts";
 import { serveCommand } from "./commands/serve.ts";
 import { updateCommand } from "./commands/update.ts";
 import { vciCommand } from "./commands/vci.ts";
@@ -49,6 +51,8 @@ function program(): Command {
     diagCommand(),
     dtcCommand(),
     flashCommand(),
+    backupCommand(),
+    restoreCommand(),
     demoCommand(main),
     completionCommand(),
     versionCommand(),

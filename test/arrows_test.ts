@@ -13,6 +13,7 @@ const allowed: Record<string, readonly string[]> = {
   "src/pqc": ["src/contract", "src/log.ts", "wasm"],
   "src/tls": ["src/contract", "src/log.ts", "src/pqc", "wasm"],
   "src/uptane": ["src/contract", "src/log.ts", "src/pqc"],
+  "src/backup": ["src/codec"],
   "src/codec": ["src/contract", "src/log.ts", "src/pqc", "hardware", "wasm"],
   "src/server": [
     "src/contract",
@@ -37,6 +38,8 @@ const allowed: Record<string, readonly string[]> = {
     "hardware",
   ],
   "src/commands": [
+    "deno.json",
+    "src/backup",
     "src/contract",
     "src/config",
     "src/log.ts",

@@ -35,6 +35,7 @@ export type { LinkStatistics } from "./link/link.ts";
 export type { Network } from "./link/network.ts";
 export { type LinkState, readLinkState } from "./link/link_report.ts";
 export type * from "./options.ts";
+export { stateVersion } from "./state/database.ts";
 export type { TelemetrySource } from "./telemetry.ts";
 export type { VehicleDescription, VehicleEcu, ZonalGateway } from "./vehicle.ts";
 

@@ -64,6 +64,10 @@ export class DumpReader {
     return this.#header;
   }
 
+  get tables(): number {
+    return this.#tables.size;
+  }
+
   get rows(): number {
     return this.#rows;
   }
@@ -144,41 +148,58 @@ export class DumpReader {
   }
 }
 
-/** Splits bytes into lines. @throws {DumpError} for a line that is too long, is no UTF-8 or has no end */
-export async function* linesOf(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<string, void, void> {
-  const decoder = new TextDecoder("utf-8", { fatal: true });
-  let parts: Uint8Array[] = [];
-  let size = 0;
-  const take = (last: Uint8Array) => {
-    const whole = new Uint8Array(size + last.length);
-    let at = 0;
-    for (const part of [...parts, last]) {
-      whole.set(part, at);
-      at += part.length;
-    }
-    parts = [];
-    size = 0;
-    try {
-      return decoder.decode(whole);
-    } catch (cause) {
-      throw new DumpError("the database's dump: expected UTF-8, got other bytes", { cause });
-    }
-  };
-  for await (const chunk of chunks) {
+/** Puts lines together from bytes as they come. */
+export class LineSplitter {
+  readonly #decoder = new TextDecoder("utf-8", { fatal: true });
+  #begun: Uint8Array[] = [];
+  #size = 0;
+
+  /**
+   * The lines that these bytes end.
+   * @throws {DumpError} for a line that is too long or no UTF-8
+   */
+  *push(bytes: Uint8Array): Generator<string, void, void> {
     let from = 0;
-    for (let at = chunk.indexOf(10); at >= 0; at = chunk.indexOf(10, from)) {
-      yield take(chunk.subarray(from, at));
+    for (let at = bytes.indexOf(10); at >= 0; at = bytes.indexOf(10, from)) {
+      yield this.#line(bytes.subarray(from, at));
       from = at + 1;
     }
-    if (from === chunk.length) continue;
-    // The chunk may be used again by whoever gave it.
-    parts.push(chunk.slice(from));
-    size += chunk.length - from;
-    if (size > maxDumpLine) {
+    if (from === bytes.length) return;
+    // The bytes may be used again by whoever gave them.
+    this.#begun.push(bytes.slice(from));
+    this.#size += bytes.length - from;
+    if (this.#size > maxDumpLine) {
       throw new DumpError(
         `the database's dump: expected lines of ${maxDumpLine} bytes at most, got a longer one`,
       );
     }
   }
-  if (size > 0) throw new DumpError("the database's dump is cut off in mid-line");
+
+  /** Says that no more bytes come. @throws {DumpError} in mid-line */
+  finish(): void {
+    if (this.#size > 0) throw new DumpError("the database's dump is cut off in mid-line");
+  }
+
+  #line(last: Uint8Array): string {
+    const whole = new Uint8Array(this.#size + last.length);
+    let at = 0;
+    for (const part of [...this.#begun, last]) {
+      whole.set(part, at);
+      at += part.length;
+    }
+    this.#begun = [];
+    this.#size = 0;
+    try {
+      return this.#decoder.decode(whole);
+    } catch (cause) {
+      throw new DumpError("the database's dump: expected UTF-8, got other bytes", { cause });
+    }
+  }
+}
+
+/** The lines of a stream. @throws {DumpError} */
+export async function* linesOf(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<string, void, void> {
+  const splitter = new LineSplitter();
+  for await (const chunk of chunks) yield* splitter.push(chunk);
+  splitter.finish();
 }

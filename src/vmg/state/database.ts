@@ -85,6 +85,9 @@ const migrations: readonly string[] = [
   `,
 ];
 
+/** The schema's version that this program writes, as PRAGMA user_version says it. */
+export const stateVersion = migrations.length;
+
 /** The open state. */
 export class StateDatabase implements Disposable {
   readonly sqlite: DatabaseSync;
