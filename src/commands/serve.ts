@@ -34,6 +34,7 @@ import {
 import { ecuTrust, testerAlgorithms } from "./ecu_authentication.ts";
 import { serveGatewayTls } from "./gateway_tls.ts";
 import { CommandFailed, examples, UsageError } from "./output.ts";
+import { refuseUnfinished } from "./restore_place.ts";
 import { openTrace, type TraceOptions, withTrace } from "./trace.ts";
 import { externalBroker } from "./external_broker.ts";
 import { clientCredentials, clientProfile, serverOffers, serverProfiles, vehicleMqttProfile } from "./tls.ts";
@@ -160,6 +161,7 @@ export async function makeDataFolder(directory: string): Promise<void> {
   } catch (cause) {
     throw new CommandFailed(`data folder ${directory}: cannot be made: ${describeError(cause)}`, { cause });
   }
+  await refuseUnfinished(directory);
 }
 
 /** Makes the authority and what the bench needs of it, as far as it is not there. */
