@@ -38,7 +38,6 @@ const allowed: Record<string, readonly string[]> = {
     "hardware",
   ],
   "src/commands": [
-    "deno.json",
     "src/backup",
     "src/contract",
     "src/config",

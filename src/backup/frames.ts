@@ -42,7 +42,9 @@ export class FrameWriter {
   async #frame(): Promise<void> {
     const content = this.#content.subarray(0, this.#filled);
     using zstd = new ZstdCompressor({ level: this.level, size: content.length });
-    const parts = [...zstd.push(content)].map((part) => part.slice());
+    const parts: Uint8Array[] = [];
+    // Each piece is valid until the next.
+    for (const part of zstd.push(content)) parts.push(part.slice());
     for (const part of zstd.finish()) parts.push(part.slice());
     const length = parts.reduce((sum, part) => sum + part.length, 0);
     const whole = new Uint8Array(skippable.length + length);

@@ -74,16 +74,17 @@ export async function decryptSecret(sealed: Uint8Array, passPhrase: string): Pro
   if (header.length < headerLength || header.toString("latin1", 0, 16) !== magic || body.length < tagLength) {
     throw new BadBackup(`keys: expected ${magic}, got ${quote(header.toString("latin1", 0, 16))}`);
   }
+  const rest = body.length % (chunkLength + tagLength);
+  // A shorter tag would be easier to hit upon.
+  if (rest > 0 && rest < tagLength) {
+    throw new BadBackup(`keys: expected a tag of ${tagLength} bytes at the end, got ${rest}`);
+  }
   const key = await keyOf(passPhrase, header);
   const chunks = Math.ceil(body.length / (chunkLength + tagLength));
   const plain = new Uint8Array(Math.max(0, body.length - chunks * tagLength));
   let at = 0;
   for (let n = 0; n < chunks; n++) {
     const chunk = body.subarray(n * (chunkLength + tagLength), (n + 1) * (chunkLength + tagLength));
-    // A shorter tag would be easier to hit upon.
-    if (chunk.length < tagLength) {
-      throw new BadBackup("keys: expected a tag of 16 bytes at the end, got fewer");
-    }
     const open = createDecipheriv(cipher, key, nonceOf(header, n, n === chunks - 1));
     open.setAAD(header);
     open.setAuthTag(chunk.subarray(-tagLength));

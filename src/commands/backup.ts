@@ -32,7 +32,7 @@ import {
   UsageError,
 } from "./output.ts";
 import { passPhraseVariable, readPassPhrase } from "./pass_phrase.ts";
-import { programVersion } from "./program_version.ts";
+import project from "../../deno.json" with { type: "json" };
 
 interface BackupOptions extends OperatorOptions {
   withKeys?: boolean;
@@ -150,7 +150,7 @@ async function write(
   { passPhrase, progress, signal }: Work,
 ): Promise<Manifest> {
   const { root } = foldersOf(options.data);
-  const writer = new ArchiveWriter(sink, { program: programVersion, created: new Date() });
+  const writer = new ArchiveWriter(sink, { program: project.version, created: new Date() });
   await writer.begin();
   const database = await writeDatabase(writer, options, config, progress, signal);
 
