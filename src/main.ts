@@ -13,6 +13,7 @@ import { discoverCommand } from "./commands/discover.ts";
 import { dtcCommand } from "./commands/dtc.ts";
 import { firmwareCommand } from "./commands/firmware.ts";
 import { flashCommand } from "./commands/flash.ts";
+import { licensesCommand } from "./commands/licenses.ts";
 import { linkCommand } from "./commands/link.ts";
 import { CommandFailed, examples, printError, UsageError } from "./commands/output.ts";
 import { mqttCommand } from "./commands/mqtt.ts";
@@ -56,6 +57,7 @@ function program(): Command {
     demoCommand(main),
     completionCommand(),
     versionCommand(),
+    licensesCommand(),
   ];
   for (const command of commands) program.addCommand(command);
   examples(program, [

@@ -49,6 +49,8 @@ const allowed: Record<string, readonly string[]> = {
     "src/server",
     "src/vmg",
     "hardware",
+    "bom",
+    "LICENSE",
     "deno.json",
   ],
   "src/main.ts": ["src/commands", "src/config", "src/contract", "src/log.ts"],
