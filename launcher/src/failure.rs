@@ -9,6 +9,8 @@ pub enum Failure {
     File(String),
     /// A folder cannot be used; another one may.
     Place(String),
+    /// The same, but somebody should know of it: others have, or had, a hand in the folder.
+    Refused(String),
 }
 
 impl Failure {
@@ -20,7 +22,7 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, out: &mut fmt::Formatter) -> fmt::Result {
-        let (Self::File(text) | Self::Place(text)) = self;
+        let (Self::File(text) | Self::Place(text) | Self::Refused(text)) = self;
         out.write_str(text)
     }
 }

@@ -42,8 +42,14 @@ fn unpacked_somewhere(archive: &Archive) -> Result<(PathBuf, File), Failure> {
     let mut reasons = Vec::new();
     for root in place::candidates() {
         match unpack::ensure(&root, archive) {
-            Err(failure @ Failure::Place(_)) => reasons.push(failure),
-            done => return done,
+            Err(Failure::File(text)) => return Err(Failure::File(text)),
+            Err(reason) => reasons.push(reason),
+            Ok(unpacked) => {
+                for reason in reasons.iter().filter(|reason| matches!(reason, Failure::Refused(_))) {
+                    eprintln!("zonebench: {reason}");
+                }
+                return Ok(unpacked);
+            }
         }
     }
     Err(Failure::File(place::nowhere(&reasons, archive.index.bytes())))
@@ -63,6 +69,10 @@ fn command(folder: &Path, archive: &Archive) -> Command {
         if name.as_encoded_bytes().starts_with(b"DENO_") || name == "NODE_OPTIONS" {
             command.env_remove(name);
         }
+    }
+    // An empty environment names no place for the tools that the program calls.
+    if env::var_os("PATH").is_none_or(|path| path.is_empty()) {
+        command.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
     }
     command.envs(archive.index.environment.iter().map(|(name, value)| (name, within(value))));
     command

@@ -34,7 +34,7 @@ pub fn prepare(folder: &Path) -> Result<(), Failure> {
             .map_err(|error| Failure::at(parent, "make it", &error))?;
         let above = fs::metadata(parent).map_err(|error| Failure::at(parent, "look at it", &error))?;
         if above.mode() & 0o002 != 0 && above.mode() & 0o1000 == 0 {
-            return Err(Failure::Place(format!(
+            return Err(Failure::Refused(format!(
                 "{}: anybody may replace what is in it (chmod +t is missing)",
                 parent.display()
             )));
@@ -57,7 +57,7 @@ pub fn prepare(folder: &Path) -> Result<(), Failure> {
 /// Refuses a folder that is not this user's alone.
 pub fn private(folder: &Path, found: &Metadata) -> Result<(), Failure> {
     let refuse = |what: String| {
-        Err(Failure::Place(format!("{}: {what}: not used; remove it if it should be", folder.display())))
+        Err(Failure::Refused(format!("{}: {what}: not used; remove it if it should be", folder.display())))
     };
     if found.file_type().is_symlink() {
         return refuse("a symbolic link, expected a folder".to_owned());
@@ -77,7 +77,7 @@ pub fn private(folder: &Path, found: &Metadata) -> Result<(), Failure> {
 /// Bytes that this user may still write there.
 pub fn free(folder: &Path) -> Option<u64> {
     let state = file_system(folder)?;
-    Some(u64::from(state.f_bavail).saturating_mul(state.f_frsize))
+    Some(state.f_bavail.saturating_mul(state.f_frsize))
 }
 
 fn runs_nothing(folder: &Path) -> bool {
