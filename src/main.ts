@@ -18,6 +18,7 @@ import { linkCommand } from "./commands/link.ts";
 import { CommandFailed, examples, printError, UsageError } from "./commands/output.ts";
 import { mqttCommand } from "./commands/mqtt.ts";
 import { pkiCommand } from "./commands/pki.ts";
+import { programName } from "./commands/program_name.ts";
 import { repoCommand } from "./commands/repo.ts";
 import { restoreCommand } from "./commands/restore.ts";
 import { serveCommand } from "./commands/serve.ts";
@@ -110,7 +111,7 @@ function exitCodeOf(error: unknown): number {
 function explain(error: unknown): string {
   const text = describeError(error);
   if (/ECONNREFUSED|connection refused|Connection refused/.test(text)) {
-    return `${text}\nIs the server running? Start it with: deno task serve`;
+    return `${text}\nIs the server running? Start it with: ${programName} serve`;
   }
   return text;
 }

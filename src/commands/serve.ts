@@ -34,6 +34,7 @@ import {
 import { ecuTrust, testerAlgorithms } from "./ecu_authentication.ts";
 import { serveGatewayTls } from "./gateway_tls.ts";
 import { CommandFailed, examples, UsageError } from "./output.ts";
+import { programName } from "./program_name.ts";
 import { refuseUnfinished } from "./restore_place.ts";
 import { openTrace, type TraceOptions, withTrace } from "./trace.ts";
 import { externalBroker } from "./external_broker.ts";
@@ -348,10 +349,10 @@ function tellNext(config: Config, localPort: number, log: Logger): void {
   const [vehicle] = config.bench.vehicles;
   const ecu = vehicle.gateways.flatMap((gateway) => gateway.ecus).at(0);
   log.info("Next, in a second terminal:");
-  log.info("  deno task zonebench discover");
-  if (ecu) log.info(`  deno task zonebench diag ${ecu.ecu_id} 0x22 F190 --via-server`);
-  log.info("  deno task zonebench firmware add --help");
-  log.info(`  deno task zonebench update start --vin ${vehicle.vin}`);
+  log.info(`  ${programName} discover`);
+  if (ecu) log.info(`  ${programName} diag ${ecu.ecu_id} 0x22 F190 --via-server`);
+  log.info(`  ${programName} firmware add --help`);
+  log.info(`  ${programName} update start --vin ${vehicle.vin}`);
   log.info(`  dashboard: http://127.0.0.1:${localPort}/`);
 }
 

@@ -65,7 +65,7 @@ Deno.test("a server that does not run is a failure that says how to start it", a
   assert.equal((await program.run(["pki", "issue", "operator", "bench"])).code, 0);
   const { code, stderr } = await program.run(["firmware", "list"]);
   assert.equal(code, 1);
-  assert.match(stderr, /Is the server running\? Start it with: deno task serve/);
+  assert.match(stderr, /Is the server running\? Start it with: deno task zonebench serve/);
 });
 
 Deno.test("without certificates a command says where they were looked for", async () => {
