@@ -31,7 +31,7 @@ export function aclFile(vehicles: readonly AclVehicle[], servers: readonly strin
     }
     lines.push("", `user ${server}`);
     for (const channel of vehicleChannels) lines.push(`topic read vehicle/+/${channel}`);
-    for (const channel of ["control", "diagnostics", "config"]) {
+    for (const channel of ["control", "diagnostics", "config", "stored"]) {
       lines.push(`topic write vehicle/+/${channel}`);
     }
     lines.push("topic readwrite zonebench/servers/#");

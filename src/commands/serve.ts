@@ -301,6 +301,7 @@ async function startVehicle(
       telemetryInterval: vmg.telemetry_interval * 1000,
       addressInterval: vmg.address_interval * 1000,
       interfaceInterval: vmg.interface_interval * 1000,
+      acknowledgeTimeout: vmg.acknowledge_timeout * 1000,
       fallbackAfter: vmg.fallback_after * 1000,
       pollInterval: vmg.poll_interval * 1000,
       holdTime: vmg.hold_time * 1000,

@@ -295,6 +295,7 @@ export const config = z.strictObject({
     fallback_after: seconds,
     poll_interval: seconds,
     hold_time: seconds,
+    acknowledge_timeout: seconds.max(300),
     queue: z.strictObject({ max_count: count, max_bytes: bytes, max_age: seconds }),
     auto_update: z.boolean(),
     update: z.strictObject({

@@ -15,6 +15,8 @@ export const channels = [
   "config",
   "status",
   "heartbeat",
+  "stored",
+  "taken",
 ] as const;
 
 export type Channel = (typeof channels)[number];
@@ -26,6 +28,7 @@ export const vehicleChannels: readonly Channel[] = [
   "ota/status",
   "status",
   "heartbeat",
+  "taken",
 ];
 
 /** Numbers by name, such as battery_soc, speed and temp; any further ones are taken as well. */
@@ -54,6 +57,21 @@ export const vehicleStatus = z.strictObject({
 });
 
 export const heartbeatMessage = heartbeat.extend({ message_id: id.messageId.optional() });
+
+/** Messages by their ids, most in one message. */
+const messageIds = z.array(id.messageId).min(1).max(1000);
+
+/**
+ * `vehicle/{id}/stored`, only through an external broker: the server has these messages of the vehicle, for good. Such a
+ * broker's PUBACK says no more than that the broker has them.
+ */
+export const storedMessages = z.strictObject({ message_ids: messageIds });
+
+/** `vehicle/{id}/taken`, only through an external broker: the vehicle has these messages of the server on disk. */
+export const takenMessages = z.strictObject({
+  message_id: id.messageId.optional(),
+  message_ids: messageIds,
+});
 
 /** `vehicle/{id}/control`: a command with its arguments. */
 export const control = z.discriminatedUnion("command", [
@@ -88,10 +106,16 @@ export const fromVehicle = {
   "ota/status": updateReport,
   status: vehicleStatus,
   heartbeat: heartbeatMessage,
+  taken: takenMessages,
 } as const;
 
 /** What the server may send, by channel. */
-export const fromServer = { control, diagnostics: diagnosticRequest, config: configMessage } as const;
+export const fromServer = {
+  control,
+  diagnostics: diagnosticRequest,
+  config: configMessage,
+  stored: storedMessages,
+} as const;
 
 /** `topicOf("VMG-001", "control")` is `vehicle/VMG-001/control`. */
 export function topicOf(vehicle: string, channel: Channel): string {

@@ -14,6 +14,11 @@ export const registrationAnswer = z.strictObject({
   status: z.enum(["registered", "already_registered"]),
   vehicle_id: id.vin,
   message: z.string(),
+  /**
+   * Who acknowledges what the vehicle publishes over MQTT: with an external broker the server does, on
+   * `vehicle/{id}/stored`. Absent: the broker's PUBACK is the server's.
+   */
+  acknowledged_by: z.literal("server").optional(),
 });
 
 /** One ECU in a vehicle's report. What the ECU did not give is absent: it is never made up. */

@@ -1,12 +1,20 @@
 // Messages from vehicles, whichever way they came: checked, stored once, then acted on. What does not fit is kept aside.
 
-import type { z } from "zod";
+import { z } from "zod";
+import { messageId } from "../contract/identifiers.ts";
 import { diagnosticAnswer } from "../contract/diagnostics.ts";
-import { type Channel, fromVehicle, telemetry as telemetrySchema, vehicleStatus } from "../contract/mqtt.ts";
+import {
+  type Channel,
+  fromVehicle,
+  takenMessages,
+  telemetry as telemetrySchema,
+  vehicleStatus,
+} from "../contract/mqtt.ts";
 import { heartbeatMessage } from "../contract/mqtt.ts";
 import { updateReport } from "../contract/ota.ts";
 import { describeIssues } from "../contract/problem.ts";
 import type { Logger } from "../log.ts";
+import { acknowledge } from "./acknowledge.ts";
 import type { DiagnosticsService } from "./diagnostics/service.ts";
 import { JsonTextError, parseJson } from "./json_text.ts";
 import type { Metrics } from "./metrics.ts";
@@ -29,10 +37,18 @@ export interface IncomingMessage {
   readonly messageId?: string;
 }
 
+const identified = z.object({ message_id: messageId });
+
 /** What became of a message. `rejected`: it is kept aside and never to be sent again as it is. */
 export type Outcome =
-  | { readonly result: "stored" | "duplicate" }
-  | { readonly result: "rejected"; readonly reason: string };
+  & (
+    | { readonly result: "stored" | "duplicate" }
+    | { readonly result: "rejected"; readonly reason: string }
+  )
+  & {
+    /** What identifies the message, where it says it. */
+    readonly messageId?: string;
+  };
 
 export interface InboxOptions {
   store: Store;
@@ -71,13 +87,16 @@ export class Inbox {
       value = parseJson(payload);
     } catch (error) {
       if (!(error instanceof JsonTextError)) throw error;
-      return await this.#refuse(
-        message,
-        `malformed JSON: ${error.message}`,
-        new TextDecoder().decode(payload.subarray(0, 4096)),
-      );
+      return await this.#refuse(message, `malformed JSON: ${error.message}`, beginning(payload));
     }
     return await this.take(message, value);
+  }
+
+  /** Keeps a message aside that is not to be looked at. */
+  async refuse(message: IncomingMessage, reason: string, payload: Uint8Array): Promise<Outcome> {
+    const { channel, transport } = message;
+    this.#options.metrics.messages.inc({ channel, transport, result: "rejected" });
+    return await this.#refuse(message, reason, beginning(payload));
   }
 
   /** As {@link takeBytes}, for a payload that is parsed already. */
@@ -85,7 +104,7 @@ export class Inbox {
     const outcome = await this.#takeChecked(message, payload);
     const { channel, transport } = message;
     this.#options.metrics.messages.inc({ channel, transport, result: outcome.result });
-    return outcome;
+    return { ...outcome, messageId: message.messageId ?? messageIdIn(payload) };
   }
 
   async #takeChecked(message: IncomingMessage, payload: unknown): Promise<Outcome> {
@@ -121,6 +140,8 @@ export class Inbox {
             payload,
             (value) => this.#heartbeat(message, value),
           );
+        case "taken":
+          return await this.#checked(message, takenMessages, payload, (value) => this.#taken(message, value));
       }
     } catch (error) {
       // What the database refuses for its content would be refused each time it came again.
@@ -225,6 +246,13 @@ export class Inbox {
     return { result: done === "duplicate" ? done : "stored" };
   }
 
+  /** Acknowledgements: done again they change nothing. */
+  async #taken({ vin }: IncomingMessage, value: z.output<typeof takenMessages>): Promise<Outcome> {
+    const { outbox, updates } = this.#options;
+    for (const taken of value.message_ids) await acknowledge({ outbox, updates }, vin, taken);
+    return { result: "stored" };
+  }
+
   /** Does `act` once a message_id, in one transaction with the note that the message came. */
   async #once<T>(
     message: IncomingMessage,
@@ -250,6 +278,16 @@ export class Inbox {
     });
     return { result: "rejected", reason };
   }
+}
+
+/** The identifier that a message carries, whatever else is wrong with it. */
+export function messageIdIn(payload: unknown): string | undefined {
+  const parsed = identified.safeParse(payload);
+  return parsed.success ? parsed.data.message_id : undefined;
+}
+
+function beginning(payload: Uint8Array): string {
+  return new TextDecoder().decode(payload.subarray(0, 4096));
 }
 
 function excerpt(payload: unknown): string {

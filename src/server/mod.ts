@@ -257,6 +257,7 @@ async function start(options: ServerOptions, undo: Undo): Promise<RunningServer>
     inbox: httpsInbox,
     log: httpsLog,
     connectionOf: (incoming) => https.connectionOf(incoming),
+    externalBroker: externalBroker !== undefined,
     configLifetime: options.updates?.commandTimeout ?? 86_400_000,
   });
   mountOta(mount, { registry, updates, packages, inbox: httpsInbox, metrics });

@@ -9,6 +9,7 @@ import { httpsAgent } from "../tls/https_agent.ts";
 import { VehicleBus } from "./bus/bus.ts";
 import { DiagnosticResponder } from "./diagnostics/responder.ts";
 import { bareAddress } from "./link/address.ts";
+import { Confirmations } from "./link/confirmations.ts";
 import { CommunicationManager, type CommunicationMode } from "./link/communication.ts";
 import { Inbox } from "./link/inbox.ts";
 import { Link, type LinkStatistics } from "./link/link.ts";
@@ -119,6 +120,12 @@ function assemble(options: VmgOptions, state: StateDatabase): RunningVmg {
     maxAge: link.queueAge,
     onGivenUp: (kind, reason) => losses.note(kind, reason),
   });
+  const confirmations = new Confirmations({
+    state,
+    outbox,
+    timeout: link.acknowledgeTimeout ?? 10_000,
+    log: log.child("MQTT"),
+  });
   const bus = new VehicleBus(vehicle, options.bus ?? {}, log.child("Bus"));
 
   const responder = new DiagnosticResponder({
@@ -154,6 +161,7 @@ function assemble(options: VmgOptions, state: StateDatabase): RunningVmg {
     rest,
     read: (trigger, signal) => readVci({ vehicle, bus, trigger, parallel: parallelReads, log, signal }),
     changing: () => runner.installing,
+    onRegistered: (acknowledgedBy) => confirmations.told(acknowledgedBy),
     onAnswer: (outdated) => {
       if (options.autoUpdate) selfUpdate.consider(outdated);
     },
@@ -178,6 +186,7 @@ function assemble(options: VmgOptions, state: StateDatabase): RunningVmg {
     engine: tlsEngine,
     trust,
     outbox,
+    confirmations,
     reconnectDelay: retry.retryDelay,
     maxReconnectDelay: retry.maxRetryDelay,
     keepalive: link.keepalive ?? 30,

@@ -112,6 +112,8 @@ export interface LinkSettings {
   interfaceInterval?: number;
   /** @default the machine's */
   network?: Network;
+  /** With an external broker: how long a message waits for the server's word before it is sent again. @default 10000 */
+  acknowledgeTimeout?: number;
   /** How long MQTT may be away before HTTPS takes its place. @default 30000 */
   fallbackAfter?: number;
   /** Time between two questions for commands over HTTPS. @default 60000 */

@@ -21,9 +21,11 @@ topic read vehicle/+/diagnostics
 topic read vehicle/+/ota/status
 topic read vehicle/+/status
 topic read vehicle/+/heartbeat
+topic read vehicle/+/taken
 topic write vehicle/+/control
 topic write vehicle/+/diagnostics
 topic write vehicle/+/config
+topic write vehicle/+/stored
 topic readwrite zonebench/servers/#
 
 user vehicle-KMHZB00BENCH00001
@@ -33,12 +35,14 @@ topic write vehicle/KMHZB00BENCH00001/diagnostics
 topic write vehicle/KMHZB00BENCH00001/ota/status
 topic write vehicle/KMHZB00BENCH00001/status
 topic write vehicle/KMHZB00BENCH00001/heartbeat
+topic write vehicle/KMHZB00BENCH00001/taken
 topic read vehicle/VMG-001/#
 topic write vehicle/VMG-001/telemetry
 topic write vehicle/VMG-001/diagnostics
 topic write vehicle/VMG-001/ota/status
 topic write vehicle/VMG-001/status
 topic write vehicle/VMG-001/heartbeat
+topic write vehicle/VMG-001/taken
 `,
   );
 });

@@ -7,7 +7,7 @@ import { intelHex, sampleBytes } from "../support/firmware_files.ts";
 import { startForwarder } from "../support/forwarder.ts";
 import { startMosquitto } from "../support/mosquitto.ts";
 import { interopTest, peers } from "../support/peers.ts";
-import { findPostgres, startPostgres } from "../support/postgres.ts";
+import { postgresql, startPostgres } from "../support/postgres.ts";
 import { eventually, Program, temporaryFolder } from "../support/program.ts";
 
 const vin = "KMHZB00BENCH00001";
@@ -18,11 +18,6 @@ const host = "127.0.39.21";
 const total = 400;
 const before = 120;
 
-const postgresql = {
-  command: join(findPostgres() ?? "/usr/lib/postgresql", "initdb"),
-  probe: ["--version"],
-  install: "apt-get install postgresql",
-};
 const needs = [peers.mosquitto, peers.mosquittoClients, postgresql];
 
 interopTest(

@@ -7,13 +7,17 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { RestClient } from "../../src/contract/client.ts";
 import { routes } from "../../src/contract/routes.ts";
-import { issueVehicle } from "../../src/pqc/authority.ts";
+import { initAuthority, issueOperator, issueServerClient, issueVehicle } from "../../src/pqc/authority.ts";
 import { loadCredentials } from "../../src/pqc/pki_directory.ts";
 import { type HttpsAgent, httpsAgent } from "../../src/tls/https_agent.ts";
 import { ChaosProxy, type Fate } from "../support/chaos_proxy.ts";
-import { countOf, type LinkVehicles } from "../support/link_vehicles.ts";
-import { requirePostgres, startPostgres } from "../support/postgres.ts";
+import { type Forwarder, startForwarder } from "../support/forwarder.ts";
+import { countOf } from "../support/link_vehicles.ts";
+import { startMosquitto, type TestMosquitto } from "../support/mosquitto.ts";
+import { interopTest, peers } from "../support/peers.ts";
+import { postgresql, requirePostgres, startPostgres } from "../support/postgres.ts";
 import { eventually, Program, type Serving, temporaryFolder } from "../support/program.ts";
+import { VehicleProcesses } from "../support/vehicle_processes.ts";
 
 const rounds = Number(Deno.env.get("CHAOS_ROUNDS") ?? 10);
 const vehicleCount = Number(Deno.env.get("CHAOS_VEHICLES") ?? 5);
@@ -33,105 +37,149 @@ function randomNumbers(seed: number): () => number {
 /** Milliseconds between two messages of one vehicle: about fifty a second come of all. */
 const interval = 20 * vehicleCount;
 
-/** What happens in a round, by weight. */
-const events = [
-  ...Array<Fate>(6).fill("cut"),
-  ...Array<Fate>(3).fill("half_cut"),
-  ...Array<Fate>(4).fill("delay"),
-  ...Array<Fate>(4).fill("overtaken"),
-  ...Array<"server">(2).fill("server"),
-  ...Array<"vehicles">(3).fill("vehicles"),
-  "both",
-] as const;
+type Happening = Fate | "server" | "vehicles" | "both" | "broker";
+
+/** What happens in a round, by weight. `broker`: where it is another program. */
+const weights: Record<Happening, number> = {
+  cut: 6,
+  half_cut: 3,
+  delay: 4,
+  overtaken: 4,
+  server: 2,
+  vehicles: 3,
+  both: 1,
+  broker: 3,
+};
+
+function eventsOf(external: boolean): Happening[] {
+  const names: Happening[] = ["cut", "half_cut", "delay", "overtaken", "server", "vehicles", "both"];
+  if (external) names.push("broker");
+  return names.flatMap((name) => Array<Happening>(weights[name]).fill(name));
+}
 
 const vehicles = Array.from({ length: vehicleCount }, (_, index) => ({
   vin: `KMHCHA0SBENCH${String(index).padStart(4, "0")}`,
   vmgId: `VMG-C${String(index).padStart(2, "0")}`,
 }));
 
-/** Processes with some of the vehicles each. */
-class VehicleProcesses implements AsyncDisposable {
-  readonly #options: Omit<LinkVehicles, "vehicles" | "interval">;
-  readonly #groups = [vehicles.filter((_, at) => at % 2 === 0), vehicles.filter((_, at) => at % 2 === 1)];
-  readonly #processes: { child: Deno.ChildProcess; written: Promise<string> }[] = [];
-  /** What processes wrote that ended by themselves. */
-  readonly failures: string[] = [];
+/** What a run has besides the vehicles. */
+interface Scene {
+  settings?: string[];
+  /** Servers on one database. @default 1 */
+  servers?: number;
+  /** Vehicles and servers meet at a mosquitto. @default the server's own broker */
+  mosquitto?: boolean;
+}
 
-  constructor(options: Omit<LinkVehicles, "vehicles" | "interval">) {
-    this.#options = options;
+/** The loopback address where everything of this file listens. */
+const host = "127.0.60.1";
+
+/** The servers and their broker, each of which may be killed. */
+class Backend implements AsyncDisposable {
+  readonly #running: Serving[] = [];
+
+  private constructor(
+    readonly programs: readonly Program[],
+    readonly balancer: Forwarder,
+    readonly broker: TestMosquitto | undefined,
+    /** Between the servers and an external broker. */
+    readonly backbone: ChaosProxy | undefined,
+  ) {}
+
+  static async start(folder: string, pki: string, scene: Scene): Promise<Backend> {
+    const { settings = [], servers = 1, mosquitto = false } = scene;
+    await initAuthority({ directory: pki });
+    await issueOperator("bench", { directory: pki });
+    if (mosquitto) await issueServerClient({ directory: pki });
+    const named = vehicles.map(({ vin, vmgId }) => ({ vin, vmg_id: vmgId }));
+    const broker = mosquitto ? await startMosquitto({ hostname: host, pki, vehicles: named }) : undefined;
+    const backbone = broker && new ChaosProxy(host, { hostname: host, port: broker.serverPort });
+    const external = backbone
+      ? [
+        "mqtt.mode=external",
+        `mqtt.external.url=mqtts://${host}:${backbone.port}`,
+        "mqtt.external.reconnect_min=0.1",
+        "mqtt.external.reconnect_max=1",
+      ]
+      : [];
+    const programs: Program[] = [];
+    for (let index = 0; index < servers; index++) {
+      const data = join(folder, `server-${index}`);
+      programs.push(
+        new Program({
+          data,
+          network: "127.0.60.32/28",
+          settings: ["diagnostics.timeout=3600", ...external, ...settings],
+          freshDatabase: servers > 1,
+        }),
+      );
+      await Deno.mkdir(join(data, "pki"), { recursive: true, mode: 0o700 });
+      for await (const { name } of Deno.readDir(pki)) {
+        await Deno.copyFile(join(pki, name), join(data, "pki", name));
+      }
+    }
+    const balancer = startForwarder(
+      host,
+      programs.map(({ httpsPort: port }) => ({ hostname: "127.0.0.1", port })),
+    );
+    const backend = new Backend(programs, balancer, broker, backbone);
+    try {
+      for (const program of programs) backend.#running.push(await program.serve(["--only", "server"]));
+    } catch (error) {
+      await backend[Symbol.asyncDispose]();
+      throw error;
+    }
+    return backend;
   }
 
-  async start(interval: number): Promise<void> {
-    for (const index of this.#groups.keys()) await this.#start(index, interval);
+  get log(): string {
+    return this.#running.map(({ log }) => log.slice(-20_000)).join("\n----- the other server -----\n");
   }
 
-  /** Kills a group as a crash does and starts it again. */
-  async restart(index: number, interval: number): Promise<void> {
-    await this.#end(index);
-    await this.#start(index, interval);
+  /** Where vehicles find their broker. */
+  get mqtt(): { hostname: string; port: number } {
+    return this.broker
+      ? { hostname: host, port: this.broker.vehiclePort }
+      : { hostname: "127.0.0.1", port: this.programs[0].mqttPort };
   }
 
-  async restartAll(interval: number): Promise<void> {
-    for (const index of this.#groups.keys()) await this.restart(index, interval);
+  async restartServer(index: number): Promise<void> {
+    this.#running[index].kill("SIGKILL");
+    await this.#running[index].ended;
+    this.#running[index] = await this.programs[index].serve(["--only", "server"]);
+  }
+
+  async restartBroker(): Promise<void> {
+    await this.broker?.stop("SIGKILL");
+    await this.broker?.start();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const index of this.#processes.keys()) await this.#end(index);
-  }
-
-  async #start(index: number, interval: number): Promise<void> {
-    const options: LinkVehicles = { ...this.#options, vehicles: this.#groups[index], interval };
-    const script = new URL("../support/link_vehicles.ts", import.meta.url).pathname;
-    const child = new Deno.Command(Deno.execPath(), {
-      args: ["run", "--no-check", "-A", script, JSON.stringify(options)],
-      stdin: "null",
-      stdout: "piped",
-      stderr: "piped",
-    }).spawn();
-    const written = new Response(child.stderr).text();
-    this.#processes[index] = { child, written };
-    const reader = child.stdout.getReader();
-    const { done } = await reader.read();
-    reader.releaseLock();
-    if (done) throw new Error(`the vehicles ended at once: ${await written}`);
-  }
-
-  async #end(index: number): Promise<void> {
-    const { child, written } = this.#processes[index];
-    try {
-      child.kill("SIGKILL");
-    } catch (cause) {
-      if (!(cause instanceof TypeError)) throw cause;
-      // It ended by itself, which it must not.
-      this.failures.push(await written);
+    for (const server of this.#running) {
+      server.kill("SIGKILL");
+      await server.ended;
     }
-    await child.stdout.cancel();
-    await child.status;
-    await written;
+    await this.balancer[Symbol.asyncDispose]();
+    await this.backbone?.[Symbol.asyncDispose]();
+    await this.broker?.[Symbol.asyncDispose]();
   }
 }
 
-async function chaos(network: string, settings: string[]): Promise<void> {
+async function chaos(scene: Scene): Promise<void> {
   const random = randomNumbers(seed);
   const below = (limit: number) => Math.floor(random() * limit);
+  const events = eventsOf(scene.mosquitto ?? false);
   await using folder = await temporaryFolder();
-  const data = join(folder.path, "data");
-  const pki = join(data, "pki");
-  const program = new Program({
-    data,
-    network,
-    settings: ["diagnostics.timeout=3600", ...settings],
-  });
-  const serve = () => program.serve(["--only", "server"]);
-  let server: Serving = await serve();
+  const pki = join(folder.path, "pki");
+  await using backend = await Backend.start(folder.path, pki, scene);
   const agents: HttpsAgent[] = [];
   try {
     const restOf = async (name: string) => {
       const credentials = await loadCredentials(pki, name);
-      const dispatcher = httpsAgent({ credentials, trust: credentials.trust });
+      const dispatcher = httpsAgent({ credentials, trust: credentials.trust, serverName: "127.0.0.1" });
       agents.push(dispatcher);
       return new RestClient({
-        origin: `https://127.0.0.1:${program.httpsPort}`,
+        origin: `https://${host}:${backend.balancer.port}`,
         dispatcher,
         timeout: 10_000,
       });
@@ -143,25 +191,21 @@ async function chaos(network: string, settings: string[]): Promise<void> {
       await (await restOf(`vehicle-${vin}`)).call(routes.registerVehicle, { body });
     }
 
-    const at = (port: number) => ({ hostname: "127.0.0.1", port });
-    await using mqtt = new ChaosProxy("127.0.40.10", at(program.mqttPort));
-    await using https = new ChaosProxy("127.0.40.10", at(program.httpsPort));
-    await using cars = new VehicleProcesses({
+    await using mqtt = new ChaosProxy(host, backend.mqtt);
+    await using https = new ChaosProxy(host, { hostname: host, port: backend.balancer.port });
+    const proxies = [mqtt, https, ...backend.backbone ? [backend.backbone] : []];
+    await using cars = new VehicleProcesses(vehicles, {
       directory: folder.path,
       pki,
-      https: { hostname: "127.0.40.10", port: https.port },
-      mqtt: { hostname: "127.0.40.10", port: mqtt.port },
+      https: { hostname: host, port: https.port },
+      mqtt: { hostname: host, port: mqtt.port, serverName: backend.broker ? host : "127.0.0.1" },
+      acknowledgedBy: backend.broker ? "server" : "broker",
       fallbackAfter: 1_500,
       keepalive: 2,
     });
     await cars.start(interval);
     const happened = new Map<string, number>();
     let sent = 0;
-    const restartServer = async () => {
-      server.kill("SIGKILL");
-      await server.ended;
-      server = await serve();
-    };
     for (let round = 0; round < rounds; round++) {
       for (let count = below(3); count >= 0; count--) {
         const { vin } = vehicles[below(vehicles.length)];
@@ -173,19 +217,21 @@ async function chaos(network: string, settings: string[]): Promise<void> {
       const event = events[below(events.length)];
       happened.set(event, (happened.get(event) ?? 0) + 1);
       const share = 0.2 + random() * 0.8;
-      if (event === "server") await restartServer();
+      const server = below(backend.programs.length);
+      if (event === "server") await backend.restartServer(server);
+      else if (event === "broker") await backend.restartBroker();
       else if (event === "vehicles") await cars.restart(below(2), interval);
-      else if (event === "both") await Promise.all([restartServer(), cars.restart(below(2), interval)]);
-      else {
-        for (const proxy of [mqtt, https]) {
+      else if (event === "both") {
+        await Promise.all([backend.restartServer(server), cars.restart(below(2), interval)]);
+      } else {
+        for (const proxy of proxies) {
           proxy.strike(() => random() < share ? event : undefined, () => 50 + below(1_500));
         }
       }
       await new Promise((resolve) => setTimeout(resolve, 50 + below(400)));
     }
 
-    mqtt.heal();
-    https.heal();
+    for (const proxy of proxies) proxy.heal();
     // Nothing new is made; what waits must go.
     await cars.restartAll(0);
     const told = `seed ${seed}, ${[...happened].map(([event, count]) => `${event} ${count}`).join(", ")}`;
@@ -195,6 +241,12 @@ async function chaos(network: string, settings: string[]): Promise<void> {
         () => countOf(folder.path, vin).waiting === 0 ? true : undefined,
         60_000,
       );
+      const vehicle = await restOf(`vehicle-${vin}`);
+      await eventually(`nothing waits for ${vin} (${told})`, async () => {
+        const { messages } = await vehicle.call(routes.pendingMessages, { path: { vin } });
+        // The answer to what was taken at last may still be on its way.
+        return messages.length === 0 && countOf(folder.path, vin).waiting === 0 ? true : undefined;
+      }, 60_000);
     }
     let made = 0;
     const acted: string[] = [];
@@ -208,10 +260,6 @@ async function chaos(network: string, settings: string[]): Promise<void> {
         Array.from({ length: counted.made }, (_, index) => index),
         `${vin}: each message once (${told})`,
       );
-      const { messages } = await (await restOf(`vehicle-${vin}`)).call(routes.pendingMessages, {
-        path: { vin },
-      });
-      assert.deepEqual(messages, [], `nothing waits for ${vin} (${told})`);
     }
     assert.deepEqual(cars.failures, []);
     const asked = await requests(operator);
@@ -225,11 +273,9 @@ async function chaos(network: string, settings: string[]): Promise<void> {
     assert.deepEqual(open, [], `each command is answered (${told})`);
     console.log(`${rounds} rounds, ${vehicleCount} vehicles, ${made} messages, ${sent} commands; ${told}`);
   } catch (cause) {
-    throw new Error(`seed ${seed}; the server's log ends so:\n${server.log.slice(-20_000)}`, { cause });
+    throw new Error(`seed ${seed}; the server's log ends so:\n${backend.log}`, { cause });
   } finally {
     for (const agent of agents) await agent.destroy();
-    server.kill("SIGKILL");
-    await server.ended;
   }
 }
 
@@ -256,19 +302,33 @@ async function requests(operator: RestClient): Promise<{ request_id: string; sta
   }
 }
 
-Deno.test("whatever fails, each message is stored once and each command acted on once, in the embedded database", async () => {
-  await chaos("127.0.40.0/28", []);
-});
+const promise = "whatever fails, each message is stored once and each command acted on once";
+
+Deno.test(`${promise}, in the embedded database`, () => chaos({}));
 
 Deno.test({
-  name: "whatever fails, each message is stored once and each command acted on once, in PostgreSQL",
+  name: `${promise}, in PostgreSQL`,
   ignore: requirePostgres() === null,
-  fn: async () => {
-    const postgres = await startPostgres();
-    try {
-      await chaos("127.0.40.0/28", [`database.url=${postgres.url}`]);
-    } finally {
-      await postgres.stop();
-    }
-  },
+  fn: () => onPostgres({}),
 });
+
+interopTest(
+  `${promise}, through mosquitto, which is killed too, in the embedded database`,
+  [peers.mosquitto],
+  () => chaos({ mosquitto: true }),
+);
+
+interopTest(
+  `${promise}, through mosquitto, by two servers on one PostgreSQL`,
+  [peers.mosquitto, postgresql],
+  () => onPostgres({ mosquitto: true, servers: 2 }),
+);
+
+async function onPostgres(scene: Scene): Promise<void> {
+  const postgres = await startPostgres();
+  try {
+    await chaos({ ...scene, settings: [`database.url=${postgres.url}`] });
+  } finally {
+    await postgres.stop();
+  }
+}

@@ -12,15 +12,10 @@ import type { ExternalBrokerOptions } from "../../src/server/mod.ts";
 import { eventually, startTestServer, type TestServer, vinA, vinB } from "../server/running_server.ts";
 import { startMosquitto, type TestMosquitto } from "../support/mosquitto.ts";
 import { interopTest, peers } from "../support/peers.ts";
-import { findPostgres, startPostgres } from "../support/postgres.ts";
+import { postgresql, startPostgres } from "../support/postgres.ts";
 
 const vehicles = [{ vin: vinA, vmg_id: "VMG-001" }, { vin: vinB, vmg_id: "VMG-002" }];
 const needs = [peers.mosquitto, peers.mosquittoClients];
-const postgresql = {
-  command: join(findPostgres() ?? "/usr/lib/postgresql", "initdb"),
-  probe: ["--version"],
-  install: "apt-get install postgresql",
-};
 
 interface Bench extends AsyncDisposable {
   broker: TestMosquitto;

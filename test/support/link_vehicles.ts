@@ -8,7 +8,9 @@ import { topicOf } from "../../src/contract/mqtt.ts";
 import { createLogger } from "../../src/log.ts";
 import { loadCredentials } from "../../src/pqc/pki_directory.ts";
 import { httpsAgent } from "../../src/tls/https_agent.ts";
+import { profileById } from "../../src/pqc/profiles.ts";
 import { CommunicationManager } from "../../src/vmg/link/communication.ts";
+import { type AcknowledgedBy, Confirmations } from "../../src/vmg/link/confirmations.ts";
 import { Inbox } from "../../src/vmg/link/inbox.ts";
 import { Link } from "../../src/vmg/link/link.ts";
 import { systemNetwork } from "../../src/vmg/link/network.ts";
@@ -23,7 +25,10 @@ export interface LinkVehicles {
   pki: string;
   vehicles: { vin: string; vmgId: string }[];
   https: { hostname: string; port: number };
-  mqtt: { hostname: string; port: number };
+  /** `serverName`: what the broker's certificate says. */
+  mqtt: { hostname: string; port: number; serverName: string };
+  /** `server`: the broker is an external one, and an OpenSSL of before ML-KEM. */
+  acknowledgedBy: AcknowledgedBy;
   /** Milliseconds between two messages of a vehicle; 0: none are made. */
   interval: number;
   /** Milliseconds until HTTPS takes MQTT's place. */
@@ -79,6 +84,8 @@ async function start(options: LinkVehicles, vehicle: { vin: string; vmgId: strin
   const made = state.sqlite.prepare("UPDATE test_made SET made = made + 1 RETURNING made");
   const acted = state.sqlite.prepare("INSERT INTO test_acted VALUES (?)");
   const outbox = new Outbox(state, { maxCount: 1_000_000 });
+  const confirmations = new Confirmations({ state, outbox, timeout: 2_000, log });
+  confirmations.told(options.acknowledgedBy);
   const commands = new CommandLog(state);
   const inbox = new Inbox({
     vin,
@@ -104,10 +111,12 @@ async function start(options: LinkVehicles, vehicle: { vin: string; vmgId: strin
   const link: Link = new Link({
     vin,
     vmgId,
-    target: { ...options.mqtt, serverName: "127.0.0.1" },
+    target: options.mqtt,
     credentials,
+    profile: options.acknowledgedBy === "server" ? profileById(0) : undefined,
     trust,
     outbox,
+    confirmations,
     reconnectDelay: 50,
     maxReconnectDelay: 500,
     keepalive: options.keepalive,

@@ -1,5 +1,6 @@
 // A private PostgreSQL server for tests: its own data directory and a free port on 127.0.0.1, gone afterwards.
 import { join } from "node:path";
+import type { Peer } from "./peers.ts";
 
 const INSTALL = "apt-get install postgresql";
 /** Debian puts each version's server programs here and not on PATH. */
@@ -41,6 +42,13 @@ export function findPostgres(): string | null {
   }
   return null;
 }
+
+/** As a peer that a test needs. */
+export const postgresql: Peer = {
+  command: join(findPostgres() ?? VERSIONS, "initdb"),
+  probe: ["--version"],
+  install: INSTALL,
+};
 
 let said = false;
 

@@ -5,7 +5,7 @@ import { type fromVehicle, parseTopic } from "../../contract/mqtt.ts";
 import { routes } from "../../contract/routes.ts";
 import type { Logger } from "../../log.ts";
 import { type Inbox, isFromVehicle } from "../inbox.ts";
-import { acknowledge } from "../mqtt/delivery.ts";
+import { acknowledge } from "../acknowledge.ts";
 import type { UpdateService } from "../ota/updates.ts";
 import type { Outbox } from "../outbox.ts";
 import { jsonObject, type Registry } from "../registry.ts";
@@ -23,6 +23,8 @@ export interface VehicleRouteOptions {
   inbox: Inbox;
   log: Logger;
   connectionOf(incoming: IncomingMessage): TlsConnection | undefined;
+  /** Whether vehicles publish to a broker that is not this server. */
+  externalBroker: boolean;
   /** How long a configuration waits for its vehicle, in milliseconds. */
   configLifetime: number;
 }
@@ -41,6 +43,7 @@ export function mountVehicles(mount: Mount, options: VehicleRouteOptions): void 
       message: created
         ? `${vehicle.vmgId} is registered`
         : `the registration of ${vehicle.vmgId} is up to date`,
+      ...(options.externalBroker ? { acknowledged_by: "server" as const } : {}),
     };
   });
 

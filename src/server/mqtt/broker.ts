@@ -3,7 +3,7 @@
 
 import type { EventEmitter } from "node:events";
 import { Aedes, type AuthenticateError, type Client, type PublishPacket, type Subscription } from "aedes";
-import { vehicleStatus } from "../../contract/mqtt.ts";
+import { parseTopic, vehicleStatus } from "../../contract/mqtt.ts";
 import type { Logger } from "../../log.ts";
 import { describeError } from "../../log.ts";
 import { describeNegotiated } from "../../pqc/profiles.ts";
@@ -321,11 +321,6 @@ class Broker implements RunningBroker {
       throw new PublishRefused(topic);
     }
     const payload = toBytes(packet.payload);
-    const { maxPayload = 262_144 } = this.#options;
-    if (payload.length > maxPayload) {
-      this.#log.warn(`PUBLISH of ${identity.name} on ${packet.topic} refused: ${payload.length} bytes`);
-      throw new PublishRefused(`expected at most ${maxPayload} bytes, got ${payload.length}`);
-    }
     // 3.3.1.3: only the status is kept for later subscribers; elsewhere the flag is taken off.
     if (topic.channel !== "status") packet.retain = false;
     // 4.3.3: a QoS 2 message that waits for its PUBREL was stored when it first came.
@@ -339,7 +334,12 @@ class Broker implements RunningBroker {
       transport: "mqtt",
     } as const;
     const leave = this.#options.state.enter("HANDLING");
-    const work = this.#options.inbox.takeBytes(message, payload).finally(leave);
+    const { inbox, maxPayload = 262_144 } = this.#options;
+    // One that is too large is kept aside and acknowledged: it would be no smaller if it came again, and hold up the rest.
+    const work =
+      (payload.length > maxPayload
+        ? inbox.refuse(message, `expected at most ${maxPayload} bytes, got ${payload.length}`, payload)
+        : inbox.takeBytes(message, payload)).finally(leave);
     // Telemetry waits for its batch: the next message need not wait for it to be looked at, only to be acknowledged.
     if (topic.channel === "telemetry") return () => work.then(() => {});
     await work;
@@ -349,6 +349,8 @@ class Broker implements RunningBroker {
   async #subscribe(client: Client, subscription: Subscription): Promise<boolean> {
     const connection = this.#connectionOf.get(client);
     if (connection?.identity.kind !== "vehicle") return false;
+    // What this broker acknowledges is stored: it says so by refusing the topic on which it would be said else.
+    if (parseTopic(subscription.topic)?.channel === "stored") return false;
     if (isOwnFilter(subscription.topic, connection.names)) return true;
     await this.#refreshNames(connection);
     if (isOwnFilter(subscription.topic, connection.names)) return true;

@@ -4,6 +4,7 @@ import type { Client, PublishPacket } from "aedes";
 import { z } from "zod";
 import { configMessage, parseTopic, topicOf } from "../../contract/mqtt.ts";
 import type { Logger } from "../../log.ts";
+import { acknowledge } from "../acknowledge.ts";
 import type { Outbox } from "../outbox.ts";
 import type { UpdateService } from "../ota/updates.ts";
 import type { Store } from "../store/mod.ts";
@@ -116,20 +117,6 @@ export class Delivery {
     this.#options.sessions.noteInFlight(identity.name, { ...packet, cmd: "publish" });
     return packet;
   }
-}
-
-/** Notes that a vehicle has taken a message over, whichever way it went, and what follows from that. */
-export async function acknowledge(
-  { outbox, updates }: Pick<DeliveryOptions, "outbox" | "updates">,
-  vin: string,
-  messageId: string,
-): Promise<"acknowledged" | "already_acknowledged" | "unknown"> {
-  const outcome = await outbox.acknowledge(vin, messageId);
-  if (outcome === "acknowledged") {
-    const command = await outbox.find(messageId);
-    if (command) await updates.commandTaken(command);
-  }
-  return outcome;
 }
 
 /** The remote configurations that filters ask for: they are retained messages, kept in the database. */

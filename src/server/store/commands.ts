@@ -196,7 +196,7 @@ export class Commands {
 
   /**
    * The broker has a message. Until the vehicle shows that it has it too, it is sent again after `again` ms, then after twice
-   * that, up to an hour.
+   * that, up to five minutes.
    */
   async handedOver(messageId: string, again: number): Promise<void> {
     const now = this.context.now();
@@ -204,7 +204,7 @@ export class Commands {
       `update commands set delivered_at = coalesce(delivered_at, $2), delivered_via = coalesce(delivered_via, 'mqtt'),
          deliveries = deliveries + 1,
          next_delivery = $2::timestamptz
-           + least($3 * power(2, least(deliveries, 20)), 3600000) * interval '1 millisecond'
+           + least($3 * power(2, least(deliveries, 20)), 300000) * interval '1 millisecond'
        where message_id = $1`,
       [messageId, now, requireCount("again", again, 1)],
     );
@@ -217,6 +217,16 @@ export class Commands {
       `update commands set next_delivery = $2
        where vin = $1 and acked_at is null and withdrawn_at is null and deliveries > 0 and next_delivery > $2`,
       [vin, due],
+    );
+  }
+
+  /** The broker may have lost what it was given: what no vehicle has shown to have is sent again after `wait` ms. */
+  async sendAllAgain(wait: number): Promise<void> {
+    const due = new Date(this.context.now().getTime() + requireCount("wait", wait));
+    await this.context.sql.query(
+      `update commands set next_delivery = $1
+       where acked_at is null and withdrawn_at is null and expires > $1 and deliveries > 0 and next_delivery > $1`,
+      [due],
     );
   }
 

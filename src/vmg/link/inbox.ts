@@ -1,5 +1,7 @@
 // What the server sends, by topic: checked, noted on disk, handed to whoever acts on it.
 
+import { z } from "zod";
+import { messageId } from "../../contract/identifiers.ts";
 import {
   configMessage,
   type Control,
@@ -12,6 +14,9 @@ import type { DiagnosticRequest } from "../../contract/diagnostics.ts";
 import { describeIssues } from "../../contract/problem.ts";
 import type { Logger } from "../../log.ts";
 import type { CommandLog } from "../state/command_log.ts";
+
+/** What tells which message it is. */
+const identified = z.object({ message_id: messageId });
 
 /** Largest message that is looked at, bytes. */
 const maxMessage = 1024 * 1024;
@@ -41,17 +46,18 @@ export class Inbox {
 
   /**
    * Takes a message. When this returns, what it asks for is on disk, or it asks for nothing: it may be acknowledged.
+   * @returns the message_id of one that the server may be told to have been taken; it may have none
    * @throws when it could not be written down
    */
-  take(topic: string, bytes: Uint8Array): void {
+  take(topic: string, bytes: Uint8Array): string | undefined {
     const place = parseTopic(topic);
     const { vin, vmgId } = this.#options;
     if (place === undefined || (place.vehicle !== vin && place.vehicle !== vmgId)) {
       this.#log.warn(`Message on ${topic}, which is not this vehicle's: ignored`);
-      return;
+      return undefined;
     }
     const text = this.#text(topic, bytes);
-    if (text === undefined) return;
+    if (text === undefined) return undefined;
     const payload = this.#json(topic, text);
     switch (place.channel) {
       case "control":
@@ -59,7 +65,8 @@ export class Inbox {
         break;
       case "diagnostics":
         // Both sides hear the topic: the gateway's own answers come back to it.
-        if (isDiagnosticRequest(payload)) this.#diagnostic(topic, text, payload);
+        if (!isDiagnosticRequest(payload)) return undefined;
+        this.#diagnostic(topic, text, payload);
         break;
       case "config": {
         const parsed = this.#parse(configMessage, topic, payload);
@@ -68,7 +75,11 @@ export class Inbox {
       }
       default:
         this.#log.debug(`Message on ${topic}: nothing that a vehicle acts on`);
+        return undefined;
     }
+    // One that does not fit the contract never will: it is taken for good as well.
+    const known = identified.safeParse(payload);
+    return known.success ? known.data.message_id : undefined;
   }
 
   #control(topic: string, text: string, payload: unknown): void {

@@ -1,6 +1,6 @@
 // The vehicle's MQTT link: connects, comes back after every loss with growing waits, and drains the outbox in order.
 
-import { topicOf, vehicleClientId, type VehicleStatus } from "../../contract/mqtt.ts";
+import { parseTopic, topicOf, vehicleClientId, type VehicleStatus } from "../../contract/mqtt.ts";
 import type { Logger } from "../../log.ts";
 import { describeNegotiated, type Profile } from "../../pqc/profiles.ts";
 import type { Credentials, TlsEngine } from "../../tls/types.ts";
@@ -8,9 +8,11 @@ import type { MqttTarget } from "../options.ts";
 import { Backoff, delay, orAborted, settledWithin } from "../../wait.ts";
 import { bareAddress } from "./address.ts";
 import { AddressWatch } from "./address_watch.ts";
+import type { Confirmations } from "./confirmations.ts";
 import type { Network } from "./network.ts";
 import type { Outbox, QueuedMessage } from "./outbox.ts";
 import { type MqttSession, openSession, SessionError } from "./session.ts";
+import { TakenMessages } from "./taken.ts";
 import { explain } from "../errors.ts";
 
 /** Options of {@link Link}. Times in milliseconds. */
@@ -23,20 +25,21 @@ export interface LinkOptions {
   engine?: TlsEngine;
   trust: string;
   outbox: Outbox;
+  confirmations: Confirmations;
   /** First and largest upper bound of the wait before another try. */
   reconnectDelay: number;
   maxReconnectDelay: number;
   /** Seconds. */
   keepalive: number;
   connectTimeout: number;
-  /** Messages sent and not yet acknowledged. */
+  /** Messages sent and not yet acknowledged, at most. */
   inFlight: number;
   network: Network;
   /** Time between two looks at interfaces and route, and between two at the interfaces alone. */
   addressInterval: number;
   interfaceInterval: number;
-  /** Takes a message over; see `SessionOptions.onMessage`. */
-  onMessage: (topic: string, payload: Uint8Array) => void;
+  /** Takes a message over, see `SessionOptions.onMessage`; gives its message_id, if it has one. */
+  onMessage: (topic: string, payload: Uint8Array) => string | undefined;
   /** Told of each connection that came about; what waits is published after this has settled, or soon in any case. */
   onConnected?: () => void | Promise<void>;
   /** Told that this side has another address: connections from the old one are of no use. */
@@ -85,6 +88,8 @@ export class Link {
   readonly #outbox: Outbox;
   readonly #stopping = new AbortController();
   readonly #watch: AddressWatch;
+  readonly #confirmations: Confirmations;
+  readonly #taken: TakenMessages;
   #session: MqttSession | undefined;
   #running: Promise<void> | undefined;
   #disconnectedSince = Date.now();
@@ -108,6 +113,10 @@ export class Link {
     this.#log = options.log.child("MQTT");
     this.#outbox = options.outbox;
     this.#outbox.onAdded(() => this.#wakePump());
+    this.#confirmations = options.confirmations;
+    this.#taken = new TakenMessages((message_ids) =>
+      this.publishNow(topicOf(options.vmgId, "taken"), { message_ids })
+    );
     this.#watch = new AddressWatch({
       network: options.network,
       interval: options.addressInterval,
@@ -167,6 +176,7 @@ export class Link {
   async stop(): Promise<void> {
     this.#stopping.abort();
     await this.#running;
+    this.#taken.stop();
     await this.#watch.stop();
   }
 
@@ -233,11 +243,9 @@ export class Link {
         subscriptions: names.flatMap((name) =>
           (["control", "diagnostics", "config"] as const).map((channel) => topicOf(name, channel))
         ),
+        confirmations: names.map((name) => topicOf(name, "stored")),
         will: { topic: topicOf(vin, "status"), payload: JSON.stringify(this.#status("offline")) },
-        onMessage: (topic, payload) => {
-          this.#received++;
-          this.#options.onMessage(topic, payload);
-        },
+        onMessage: (topic, payload) => this.#take(topic, payload),
         signal: AbortSignal.any([this.#stopping.signal, trying.signal]),
       });
       this.#moved = false;
@@ -261,6 +269,16 @@ export class Link {
     }
   }
 
+  #take(topic: string, payload: Uint8Array): void {
+    this.#received++;
+    if (parseTopic(topic)?.channel === "stored") {
+      this.#confirmations.take(payload);
+      return;
+    }
+    const messageId = this.#options.onMessage(topic, payload);
+    if (messageId !== undefined && this.#confirmations.by === "server") this.#taken.note(messageId);
+  }
+
   /** Uses a session until it is gone or the link stops. */
   async #live(session: MqttSession): Promise<void> {
     const { vin } = this.#options;
@@ -269,6 +287,8 @@ export class Link {
     this.#session = session;
     const over = new AbortController();
     const ended = AbortSignal.any([over.signal, signal]);
+    // What came before the session counted as up is told of now.
+    const told = this.#awaitsServer(session) ? this.#taken.flush() : this.#taken.clear();
     const hello = this.publishNow(topicOf(vin, "status"), this.#status("online", session.localAddress));
     const unwatch = this.#watch.watch({
       localAddress: session.localAddress,
@@ -299,8 +319,15 @@ export class Link {
     }
     this.#session = undefined;
     this.#disconnectedSince = Date.now();
+    this.#taken.stop();
+    this.#confirmations.lost();
     this.#options.onLost?.();
-    await Promise.all([hello, pump]);
+    await Promise.all([hello, pump, told]);
+  }
+
+  /** Whether a message is done with only when the server itself says so: a broker that refused its topic is the server. */
+  #awaitsServer({ hearsServer }: MqttSession): boolean {
+    return hearsServer && this.#confirmations.by === "server";
   }
 
   /** Publishes what waits, in order, with a bounded number of messages under way. */
@@ -308,14 +335,20 @@ export class Link {
     const { inFlight } = this.#options;
     let underWay = 0;
     const send = async (message: QueuedMessage) => {
+      // The server's word may come before the broker's.
+      const confirmation = this.#awaitsServer(session)
+        ? this.#confirmations.expect(message.messageId)
+        : undefined;
       try {
         await session.publish(message.topic, message.payload, { repeated: message.repeated });
+        await confirmation?.heard;
         this.#outbox.acknowledge(message.seq);
         this.#sent++;
       } catch {
-        // The connection is gone: the message keeps its place and goes out on the next one.
+        // The connection is gone, or the server said nothing: the message keeps its place and goes out again.
         this.#outbox.release([message.seq]);
       } finally {
+        confirmation?.end();
         underWay--;
         this.#wakePump();
       }

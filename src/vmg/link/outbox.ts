@@ -48,6 +48,7 @@ export interface OutboxOptions {
 const row = z.object({ seq: z.int(), message_id: z.string(), topic: z.string(), payload: z.string() });
 const totals = z.object({ count: z.int(), bytes: z.int() });
 const size = z.object({ seq: z.int(), bytes: z.int() });
+const place = z.object({ seq: z.int() });
 const victims = z.object({ seq: z.int(), rank: z.int() });
 
 /** How long acknowledged messages are collected before they are deleted together, milliseconds. */
@@ -99,6 +100,7 @@ export class Outbox {
       least: sqlite.prepare(
         "SELECT seq, rank FROM outbox WHERE rank <= ? ORDER BY rank, seq LIMIT ?",
       ),
+      byId: sqlite.prepare("SELECT seq FROM outbox WHERE message_id = ?"),
       inSlot: sqlite.prepare(
         "SELECT seq, length(CAST(payload AS BLOB)) AS bytes FROM outbox WHERE slot = ? ORDER BY seq",
       ),
@@ -193,6 +195,14 @@ export class Outbox {
     this.#acknowledged.add(seq);
     // Should the program end before that, the message is sent again and the server knows it by its id.
     this.#forgetTimer ??= setTimeout(() => this.flush(), forgetDelay);
+  }
+
+  /** The server has these messages, as it says itself; those that wait no longer are passed over. */
+  confirm(messageIds: readonly string[]): void {
+    for (const messageId of messageIds) {
+      const found = this.#statements.byId.get(messageId);
+      if (found !== undefined) this.acknowledge(place.parse(found).seq);
+    }
   }
 
   /** These could not be sent: they wait again, in their old place. */

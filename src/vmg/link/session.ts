@@ -24,6 +24,8 @@ export interface SessionOptions {
   clientId: string;
   /** Topics to subscribe to, QoS 1. */
   subscriptions: readonly string[];
+  /** Topics on which a server behind the broker speaks; a broker that is the server itself refuses them. @default none */
+  confirmations?: readonly string[];
   /** What the broker publishes when the connection breaks. */
   will: { topic: string; payload: string };
   /** Seconds. */
@@ -44,6 +46,8 @@ export interface SessionOptions {
 export interface MqttSession {
   /** Whether the broker still had the session of an earlier connection. */
   readonly sessionPresent: boolean;
+  /** Whether the broker granted the topics on which a server behind it speaks. */
+  readonly hearsServer: boolean;
   readonly localAddress: string;
   readonly remoteAddress: string;
   readonly negotiated: Negotiated;
@@ -135,7 +139,10 @@ export async function openSession(options: SessionOptions): Promise<MqttSession>
   }, connectTimeout);
   try {
     const sessionPresent = await orAborted(connected, signal);
-    const topics = Object.fromEntries(options.subscriptions.map((topic) => [topic, { qos: 1 as const }]));
+    const { subscriptions, confirmations = [] } = options;
+    const topics = Object.fromEntries(
+      [...subscriptions, ...confirmations].map((topic) => [topic, { qos: 1 as const }]),
+    );
     const granted = await orAborted(
       waits.until<{ topic: string; qos: number }[]>((resolve, reject) => {
         client.subscribe(topics, (error, grants) => error ? reject(error) : resolve(grants ?? []));
@@ -143,12 +150,14 @@ export async function openSession(options: SessionOptions): Promise<MqttSession>
       signal,
     );
     // 3.9.3: 0x80 says that the broker refuses the topic.
-    const denied = granted.filter(({ qos }) => qos !== 1).map(({ topic }) => topic);
+    const refused = granted.filter(({ qos }) => qos !== 1).map(({ topic }) => topic);
+    const denied = refused.filter((topic) => !confirmations.includes(topic));
     if (denied.length > 0) {
       throw new SessionError(`${where}: the broker refuses QoS 1 for ${denied.join(", ")}`);
     }
     return {
       sessionPresent,
+      hearsServer: confirmations.length > 0 && refused.length === 0,
       localAddress: connection.localAddress,
       remoteAddress: connection.remoteAddress,
       negotiated: connection.negotiated,

@@ -7,6 +7,7 @@ import type { Logger } from "../../log.ts";
 import type { VehicleDescription } from "../vehicle.ts";
 import { Backoff, delay, orAborted } from "../../wait.ts";
 import { explain } from "../errors.ts";
+import type { AcknowledgedBy } from "./confirmations.ts";
 
 /** Options of {@link VehicleReporter}. Times in milliseconds. */
 export interface VehicleReporterOptions {
@@ -19,6 +20,8 @@ export interface VehicleReporterOptions {
    * for a report afterwards.
    */
   changing: () => boolean;
+  /** The server knows the vehicle, and says who acknowledges what it publishes. */
+  onRegistered: (acknowledgedBy: AcknowledgedBy) => void;
   /** The server has the report; these ECUs are outdated. */
   onAnswer: (outdated: readonly OutdatedEcu[]) => void;
   /** First and largest upper bound of the wait before another try. */
@@ -100,8 +103,8 @@ export class VehicleReporter {
   }
 
   async #register(): Promise<void> {
-    const { vehicle, rest } = this.#options;
-    const { status, message } = await rest.call(routes.registerVehicle, {
+    const { vehicle, rest, onRegistered } = this.#options;
+    const { status, message, acknowledged_by = "broker" } = await rest.call(routes.registerVehicle, {
       body: {
         vin: vehicle.vin,
         vehicle_model: vehicle.model,
@@ -111,6 +114,7 @@ export class VehicleReporter {
       signal: this.#stopping.signal,
     });
     this.#registered = true;
+    onRegistered(acknowledged_by);
     this.#log.info(`Vehicle ${vehicle.vin} ${status}: ${message}`);
   }
 

@@ -83,6 +83,13 @@ const migrations: readonly string[] = [
   -- What was saved of the old software, as JSON.
   ALTER TABLE update_ecus ADD COLUMN backup TEXT;
   `,
+  `
+  -- Whether what is published waits for the server's word, beyond the broker's.
+  CREATE TABLE acknowledgement (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    by_server INTEGER NOT NULL
+  ) STRICT;
+  `,
 ];
 
 /** The schema's version that this program writes, as PRAGMA user_version says it. */

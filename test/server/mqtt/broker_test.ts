@@ -216,14 +216,30 @@ Deno.test("the broker lets each vehicle do what is its own, and nothing else", a
       },
     );
 
-    await t.step("PUBLISH on a foreign topic, or too long, ends the connection", async () => {
+    await t.step(
+      "PUBLISH that is too long is kept aside and acknowledged: it must not hold up the rest",
+      async () => {
+        const count = (await telemetryOf(vinA)).length;
+        const client = await open(vehicleA, { clientId: idA });
+        const payload = `{"x":"${"y".repeat(2000)}"}`;
+        await client.publishAsync("vehicle/VMG-001/telemetry", payload, { qos: 1 });
+        await client.publishAsync("vehicle/VMG-001/telemetry", '{"speed":3}', { qos: 1 });
+        assert.equal((await telemetryOf(vinA)).length, count + 1);
+        assert.ok(
+          server.lines.some((line) => /refused: expected at most \d+ bytes, got 2008/.test(line)),
+          server.lines.slice(-5).join("\n"),
+        );
+        client.end(true);
+      },
+    );
+
+    await t.step("PUBLISH on a foreign topic, or longer than any message, ends the connection", async () => {
       const count = (await telemetryOf(vinB)).length;
       for (
         const [topic, payload] of [
           ["vehicle/VMG-002/telemetry", '{"speed":1}'],
           ["vehicle/VMG-001/control", "{}"],
           ["other", "{}"],
-          ["vehicle/VMG-001/telemetry", `{"x":"${"y".repeat(2000)}"}`],
           ["vehicle/VMG-001/telemetry", "y".repeat(200_000)],
         ]
       ) {

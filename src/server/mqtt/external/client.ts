@@ -12,7 +12,7 @@ import { connect } from "../../../tls/connect.ts";
 import type { TlsConnection, TlsEngine } from "../../../tls/types.ts";
 import { Backoff, delay, orAborted, settledWithin } from "../../../wait.ts";
 import type { Inbox } from "../../inbox.ts";
-import { isFromVehicle } from "../../inbox.ts";
+import { isFromVehicle, messageIdIn } from "../../inbox.ts";
 import { JsonTextError, parseJson } from "../../json_text.ts";
 import type { Metrics } from "../../metrics.ts";
 import type { ExternalBrokerOptions } from "../../options.ts";
@@ -22,6 +22,7 @@ import type { ServerState } from "../../state.ts";
 import type { Store } from "../../store/mod.ts";
 import type { RunningBroker } from "../broker.ts";
 import type { Work } from "../in_order.ts";
+import { Confirmations } from "./confirmations.ts";
 import { ClientIds, type HeldClientId, shortId } from "./client_ids.ts";
 import { Sending } from "./sending.ts";
 import { type BrokerMessage, type BrokerSession, BrokerSessionError, openBrokerSession } from "./session.ts";
@@ -47,6 +48,8 @@ const leaseRound = 2_500;
 const sessionExpiry = 604_800;
 /** A vehicle that is back has this long to show what it has, before that is sent again. Milliseconds. */
 const showTime = 5_000;
+/** A broker that crashed has saved what is older than this, in milliseconds: mosquitto does so every half hour by default. */
+const unsaved = 86_400_000;
 /** A connection that was up for so long is no failure when it ends, in milliseconds. */
 const heldUp = 5_000;
 /** Longest time for one session of a server that is gone, in milliseconds. */
@@ -73,6 +76,7 @@ class ExternalBroker implements RunningBroker {
   readonly #clientIds: ClientIds;
   readonly #names: VehicleNames;
   readonly #sending: Sending;
+  readonly #confirmations = new Confirmations((topic, payload) => this.#session?.tell(topic, payload));
   readonly #backoff: Backoff;
   readonly #stopping = new AbortController();
   /** What tells that a session has been heard to its end, by mark. */
@@ -81,6 +85,7 @@ class ExternalBroker implements RunningBroker {
   #running: Promise<void> = Promise.resolve();
   #takingOver: Promise<void> = Promise.resolve();
   #busyTakingOver = false;
+  #busySending = false;
   #prolonging: Promise<void> = Promise.resolve();
   #timer: ReturnType<typeof setInterval> | undefined;
   #unlisten: () => void = () => {};
@@ -130,6 +135,7 @@ class ExternalBroker implements RunningBroker {
     clearInterval(this.#timer);
     this.#stopping.abort(new DOMException("the server is stopping", "AbortError"));
     await settledWithin(Promise.all([this.#running, this.#takingOver, this.#prolonging]), limit);
+    this.#confirmations.flush();
   }
 
   /** Connects, again and again. @param tried is called after the first try */
@@ -186,8 +192,12 @@ class ExternalBroker implements RunningBroker {
       })`,
     );
     this.#session = session;
-    if (session.sessionPresent) return;
-    const restored = await this.#sending.restoreConfigs(session);
+    // The broker may have crashed and know only what it had saved before.
+    await this.#options.store.commands.sendAllAgain(showTime);
+    const restored = await this.#sending.restoreConfigs(
+      session,
+      session.sessionPresent ? unsaved : undefined,
+    );
     if (restored > 0) this.#log.info(`Brought ${restored} remote configuration(s) to the broker`);
   }
 
@@ -253,7 +263,13 @@ class ExternalBroker implements RunningBroker {
     this.#prolonging = this.#prolonging.then(() => this.#clientIds.prolong());
     const session = this.#session;
     if (!session) return;
-    this.#background("sending what is due", () => this.#sending.sendDue(session));
+    if (!this.#busySending) {
+      this.#busySending = true;
+      this.#background(
+        "sending what is due",
+        () => this.#sending.sendDue(session).finally(() => this.#busySending = false),
+      );
+    }
     if (this.#busyTakingOver) return;
     this.#busyTakingOver = true;
     this.#takingOver = this.#takeOver().catch((error: unknown) => {
@@ -305,13 +321,13 @@ class ExternalBroker implements RunningBroker {
     }
   }
 
-  #take({ topic, payload }: BrokerMessage): { sender: string; work: Work } {
+  #take({ topic, qos, payload }: BrokerMessage): { sender: string; work: Work } {
     const parsed = parseTopic(topic);
     if (!parsed) return { sender: "", work: () => Promise.resolve(this.#mark(topic, payload)) };
     const leave = this.#options.state.enter("HANDLING");
     return {
       sender: parsed.vehicle,
-      work: () => this.#taken(topic, parsed.vehicle, parsed.channel, payload, leave),
+      work: () => this.#taken(topic, parsed.vehicle, parsed.channel, qos, payload, leave),
     };
   }
 
@@ -319,6 +335,7 @@ class ExternalBroker implements RunningBroker {
     topic: string,
     name: string,
     channel: Channel,
+    qos: 0 | 1,
     payload: Uint8Array,
     leave: () => void,
   ): Promise<(() => Promise<void>) | void> {
@@ -333,17 +350,27 @@ class ExternalBroker implements RunningBroker {
       }
       if (payload.length > maxPayload) {
         const reason = `expected at most ${maxPayload} bytes, got ${payload.length}`;
-        return await this.#refuse(vin, topic, reason, payload);
+        await this.#refuse(vin, topic, reason, payload);
+        const messageId = messageIdIn(parsedJson(payload));
+        // It is kept aside, and would be no smaller the next time.
+        return () =>
+          messageId === undefined ? Promise.resolve() : this.#confirmations.confirm(name, messageId);
       }
       this.#log.info(`Received message on ${topic}`);
       const work = inbox.takeBytes({ vin, name, channel, topic, transport: "mqtt" }, payload);
+      const confirmed = async () => {
+        const { messageId } = await work;
+        // Who sends with QoS 0 waits for nothing.
+        if (messageId !== undefined && qos > 0) await this.#confirmations.confirm(name, messageId);
+      };
       if (channel === "telemetry") {
         // It waits for its batch: the vehicle's next message need not wait for it to be looked at.
         waits = true;
-        return () => work.then(() => {}).finally(leave);
+        return () => confirmed().finally(leave);
       }
       await work;
       if (channel === "status") await this.#arrived(registry, vin, payload);
+      return confirmed;
     } finally {
       if (!waits) leave();
     }

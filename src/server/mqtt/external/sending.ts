@@ -1,8 +1,8 @@
 // Sends what waits in the database to the vehicles through an external broker, and brings remote configurations there.
 //
 // Such a broker's acknowledgement says that the broker has a message, not that the vehicle has it. A command therefore stays
-// until the vehicle shows that it has it (a report on the update, an answer, a new report of its versions, or an
-// acknowledgement over HTTPS), and is sent again meanwhile; the vehicle acts on a message_id once.
+// until the vehicle says that it has it (on `vehicle/{id}/taken`, or over HTTPS) or what it does shows that (a report on the
+// update, an answer, a new report of its versions), and is sent again meanwhile; the vehicle acts on a message_id once.
 
 import { configMessage, parseTopic, topicOf } from "../../../contract/mqtt.ts";
 import type { Logger } from "../../../log.ts";
@@ -18,8 +18,8 @@ export interface SendingOptions {
 
 /** How long what one server is sending is kept from others, in milliseconds; longer than the broker's answer may take. */
 const claimTime = 60_000;
-/** First time after which a command that the vehicle has not shown to have is sent again, in milliseconds. It doubles. */
-const sendAgainAfter = 30_000;
+/** First time after which a command that the vehicle has not said to have is sent again, in milliseconds. It doubles. */
+const sendAgainAfter = 10_000;
 /** Vehicles looked at together. */
 const page = 200;
 
@@ -51,21 +51,37 @@ export class Sending {
     for (const vin of await this.#options.store.commands.dueVehicles()) await this.send(session, vin);
   }
 
-  /** The broker has nothing of an earlier time: the remote configurations, which it retains, are brought to it. */
-  async restoreConfigs(session: BrokerSession): Promise<number> {
+  /**
+   * Brings the remote configurations, which the broker retains, to a broker that may have lost them.
+   * @param within those that were set within so many milliseconds alone; all of them when undefined
+   * @returns how many
+   */
+  async restoreConfigs(session: BrokerSession, within?: number): Promise<number> {
     const { vehicles } = this.#options.store;
+    const since = within === undefined ? 0 : Date.now() - within;
     let restored = 0;
     for (let offset = 0;; offset += page) {
       const { items, total } = await vehicles.list({ limit: page, offset });
-      for (const vehicle of items.filter(({ configVersion }) => configVersion > 0)) {
-        const { configVersion: version, config } = vehicle;
-        const payload = toBytes(configMessage.parse({ version, config }));
-        for (const name of this.#namesOf(vehicle)) {
-          await session.publish(topicOf(name, "config"), payload, { retain: true });
-        }
+      for (const vehicle of items) {
+        if (vehicle.configUpdated === null || vehicle.configUpdated.getTime() < since) continue;
+        await this.#restoreConfig(session, vehicle);
         restored++;
       }
       if (items.length === 0 || offset + items.length >= total) return restored;
+    }
+  }
+
+  /** Until what was published is what the database says: another server may set a newer one at the same time. */
+  async #restoreConfig(session: BrokerSession, from: Vehicle): Promise<void> {
+    let vehicle: Vehicle | null = from;
+    let brought: number | undefined;
+    while (vehicle !== null && vehicle.configVersion !== brought) {
+      brought = vehicle.configVersion;
+      const payload = toBytes(configMessage.parse({ version: brought, config: vehicle.config }));
+      for (const name of this.#namesOf(vehicle)) {
+        await session.publish(topicOf(name, "config"), payload, { retain: true });
+      }
+      vehicle = await this.#options.store.vehicles.find(from.vin);
     }
   }
 

@@ -19,6 +19,7 @@ export class BrokerSessionError extends Error {
 /** A message from the broker. */
 export interface BrokerMessage {
   readonly topic: string;
+  readonly qos: 0 | 1;
   readonly payload: Uint8Array;
 }
 
@@ -227,6 +228,11 @@ export class BrokerSession {
     }
   }
 
+  /** Publishes with QoS 0: it is written at once, and nothing says whether it came to anything. */
+  tell(topic: string, payload: Uint8Array): void {
+    this.#send({ cmd: "publish", topic, payload: Buffer.from(payload), qos: 0, dup: false, retain: false });
+  }
+
   /** Resolves when every message that came so far is stored and acknowledged, or has failed. */
   settled(): Promise<void> {
     return this.#order.settled();
@@ -294,7 +300,7 @@ export class BrokerSession {
       return this.#fail(`the broker sent QoS 2 on ${topic}`);
     }
     const payload = typeof packet.payload === "string" ? Buffer.from(packet.payload) : packet.payload;
-    const { sender, work } = this.#options.onMessage({ topic, payload });
+    const { sender, work } = this.#options.onMessage({ topic, qos, payload });
     this.#unsettled++;
     this.#flow();
     this.#order.do(sender, work).then(
