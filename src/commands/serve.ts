@@ -230,6 +230,9 @@ async function serverOptions(config: Config, folders: DataFolders, log: Logger) 
     updates: {
       timeout: config.updates.timeout * 1000,
       commandTimeout: config.updates.command_timeout * 1000,
+      retryDelay: Math.round(config.updates.retry_min * 1000),
+      maxRetryDelay: Math.round(config.updates.retry_max * 1000),
+      deadlineGrace: Math.round(config.updates.deadline_grace * 1000),
     },
     diagnostics: { timeout: config.diagnostics.timeout * 1000 },
     telemetry: {

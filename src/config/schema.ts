@@ -262,7 +262,16 @@ export const config = z.strictObject({
   }),
   mqtt,
   packages: z.strictObject({ compression_level: z.int().min(1).max(19) }),
-  updates: z.strictObject({ timeout: seconds, command_timeout: seconds }),
+  updates: z.strictObject({
+    timeout: seconds,
+    command_timeout: seconds,
+    retry_min: seconds,
+    retry_max: seconds,
+    deadline_grace: seconds,
+  }).refine((it) => it.retry_max >= it.retry_min, {
+    message: "must be at least retry_min",
+    path: ["retry_max"],
+  }),
   diagnostics: z.strictObject({ timeout: seconds }),
   telemetry: z.strictObject({
     batch_size: count.max(10_000),

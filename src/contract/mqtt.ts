@@ -2,6 +2,7 @@
 
 import { z } from "zod";
 import { diagnosticAnswer, diagnosticRequest } from "./diagnostics.ts";
+import { campaignCommand } from "./campaign.ts";
 import * as id from "./identifiers.ts";
 import { updateReport } from "./ota.ts";
 import { heartbeat, remoteConfig } from "./vehicles.ts";
@@ -82,11 +83,21 @@ export const control = z.discriminatedUnion("command", [
     package_id: id.uuid,
     download_url: z.string().min(1).max(2000),
     target_ecus: z.array(id.ecuId).min(1).max(1000),
+    ...campaignCommand,
   }),
   z.strictObject({
     message_id: id.messageId,
     command: z.literal("CANCEL_OTA_UPDATE"),
     update_id: id.uuid,
+    /** Why, where nobody asked for it. */
+    reason: id.label.min(1).optional(),
+  }),
+  /** Somebody approved the update at the server. It holds for this package alone. */
+  z.strictObject({
+    message_id: id.messageId,
+    command: z.literal("APPROVE_OTA_UPDATE"),
+    update_id: id.uuid,
+    package_id: id.uuid,
   }),
   /** Asks for a new report of the vehicle configuration information. */
   z.strictObject({ message_id: id.messageId, command: z.literal("REPORT_VCI") }),

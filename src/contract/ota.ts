@@ -1,6 +1,7 @@
 // Updates: what is outdated, the package, the run of an update and the reports on it.
 
 import { z } from "zod";
+import { approver, attempt, campaignStart, reportedWait, shownWait, updateMode } from "./campaign.ts";
 import * as id from "./identifiers.ts";
 import { packageDownload } from "./package.ts";
 import {
@@ -94,6 +95,12 @@ export const updateReport = z.strictObject({
   progress,
   ecus: z.array(ecuReport).max(1000).default([]),
   error: reason.optional(),
+  /** What the vehicle waits for; without it, it waits for nothing. */
+  waiting: reportedWait.optional(),
+  /** Who approved the update, as far as the vehicle knows. */
+  approved_by: approver.optional(),
+  /** Of an update that failed: whether another try may mend it. Without it: where no ECU failed to come back, it may. */
+  retryable: z.boolean().optional(),
   timestamp: id.timestamp.optional(),
 });
 
@@ -106,6 +113,7 @@ export const updateReportOverHttps = updateReport.extend({
 export const updateStart = z.strictObject({
   vin: id.vehicleId,
   target_ecus: z.array(id.ecuId).min(1).max(1000).optional(),
+  ...campaignStart,
 });
 
 export const updateStarted = z.strictObject({
@@ -124,6 +132,18 @@ export const update = z.strictObject({
   progress,
   error: z.string().nullable(),
   cancel_requested: z.boolean(),
+  mode: updateMode,
+  /** Which attempt this is, and how many there may be. */
+  attempt,
+  attempts: attempt,
+  /** The attempt before, and the one after. */
+  retry_of: id.uuid.nullable(),
+  retried_by: id.uuid.nullable(),
+  /** When it must have been activated. */
+  deadline: id.timestamp.nullable(),
+  approved: z.strictObject({ by: approver, at: id.timestamp }).nullable(),
+  /** What it waits for; of an attempt that failed: for the next one. */
+  waiting: shownWait.nullable(),
   created: id.timestamp,
   last_report: id.timestamp.nullable(),
   ended: id.timestamp.nullable(),
@@ -149,6 +169,8 @@ export const updateCancelled = z.strictObject({
   status: updateStatus,
   message: z.string(),
 });
+
+export const updateApproved = updateCancelled;
 
 /** Query of `POST firmware`; the body is the file as it is. */
 export const firmwareUpload = z.strictObject({

@@ -268,6 +268,15 @@ export const routes = {
     answer: ota.updateCancelled,
     status: 202,
   },
+  approveUpdate: {
+    id: "approveUpdate",
+    method: "POST",
+    path: `${base}/ota/updates/{id}/approve`,
+    caller: "operator",
+    summary: "Approves an update that waits for it: sends APPROVE_OTA_UPDATE.",
+    answer: ota.updateApproved,
+    status: 202,
+  },
   addFirmware: {
     id: "addFirmware",
     method: "POST",

@@ -29,6 +29,11 @@ export interface UpdateEvent {
   update_id: string;
   status: string;
   progress: number;
+  mode: string;
+  attempt: number;
+  attempts: number;
+  /** What it waits for. */
+  waiting: { for: string; detail: string; until: string | null } | null;
 }
 
 export interface DiagnosticEvent {

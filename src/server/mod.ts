@@ -29,8 +29,10 @@ import { createMetrics } from "./metrics.ts";
 import { startBroker } from "./mqtt/broker.ts";
 import { startExternalBroker } from "./mqtt/external/client.ts";
 import type { ServerOptions } from "./options.ts";
+import { CampaignService } from "./ota/campaigns.ts";
 import { Catalogue } from "./ota/catalogue.ts";
 import { PackageService } from "./ota/packages.ts";
+import { UpdateTargets } from "./ota/targets.ts";
 import { UpdateService } from "./ota/updates.ts";
 import { Outbox } from "./outbox.ts";
 import { Registry } from "./registry.ts";
@@ -136,13 +138,14 @@ async function start(options: ServerOptions, undo: Undo): Promise<RunningServer>
   const updates = new UpdateService({
     ...options.updates,
     store,
-    registry,
+    targets: new UpdateTargets({ store, registry, log }),
     packages,
     outbox,
     events,
     metrics,
     log,
   });
+  const campaigns = new CampaignService({ ...options.updates, store, updates, outbox, log });
   const diagnostics = new DiagnosticsService({ ...options.diagnostics, store, outbox, events, log });
 
   const detector = new AnomalyDetector({
@@ -260,7 +263,7 @@ async function start(options: ServerOptions, undo: Undo): Promise<RunningServer>
     externalBroker: externalBroker !== undefined,
     configLifetime: options.updates?.commandTimeout ?? 86_400_000,
   });
-  mountOta(mount, { registry, updates, packages, inbox: httpsInbox, metrics });
+  mountOta(mount, { registry, updates, campaigns, packages, inbox: httpsInbox, metrics });
   mountFirmware(mount, { catalogue, maxFirmware, idleTimeout });
   mountDiagnostics(mount, { registry, diagnostics });
   const dumps = mountDatabase(mount, { store, log: httpsLog });
@@ -298,6 +301,7 @@ async function start(options: ServerOptions, undo: Undo): Promise<RunningServer>
     files,
     registry,
     updates,
+    campaigns,
     diagnostics,
     outbox,
     state,

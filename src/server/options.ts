@@ -93,6 +93,12 @@ export interface UpdateOptions {
   timeout?: number;
   /** How long a command waits for its vehicle before it has expired. @default 86400000 */
   commandTimeout?: number;
+  /** First wait before a failed update is tried again; it doubles. @default 30000 */
+  retryDelay?: number;
+  /** Longest such wait. @default 3600000 */
+  maxRetryDelay?: number;
+  /** How long a vehicle may be silent once an update's time has run out. @default 300000 */
+  deadlineGrace?: number;
 }
 
 export interface DiagnosticsOptions {

@@ -14,10 +14,12 @@ progress{width:160px}
 
 const script = `
 "use strict";
+const waits = { approval: "approval: ", parked: "until parked: ", conditions: "", vehicle: "", retry: "next: " };
 const tables = {
   vehicles: { key: v => v.vin, cells: v => [v.vin, v.vmg_id || "", v.status, v.current_ip || "", v.last_heartbeat || "",
     v.metrics ? Object.entries(v.metrics).map(([k, n]) => k + "=" + n).join("  ") : ""], limit: 200 },
-  updates: { key: u => u.update_id, cells: u => [u.update_id, u.vin, u.status, u.progress], limit: 50 },
+  updates: { key: u => u.update_id, cells: u => [u.update_id, u.vin, u.mode, u.status, u.progress,
+    u.attempts > 1 ? u.attempt + " of " + u.attempts : "", u.waiting ? waits[u.waiting.for] + u.waiting.detail : ""], limit: 50 },
   diagnostics: { key: d => d.request_id, cells: d => [d.ecu_id, d.vin, d.service_id, d.status, d.response_data || ""], limit: 50 },
   anomalies: { key: a => a.vin + a.metric + a.rule + a.timestamp + a.value, cells: a => [a.timestamp, a.vin, a.metric, a.rule, a.message], limit: 50 },
 };
@@ -76,7 +78,7 @@ export const dashboardPage = `<!doctype html><html lang="en"><head><meta charset
 <meta name="viewport" content="width=device-width,initial-scale=1"><title>Zonebench</title>
 <style>${style}</style></head><body><h1>Zonebench <span id="link">connecting</span></h1>
 ${table("vehicles", "Vehicles", ["VIN", "Gateway", "Status", "Address", "Last heartbeat", "Telemetry"])}
-${table("updates", "Updates", ["Update", "VIN", "Status", "Progress"])}
+${table("updates", "Updates", ["Update", "VIN", "Mode", "Status", "Progress", "Attempt", "Waits for"])}
 ${table("diagnostics", "Diagnostics", ["ECU", "VIN", "Service", "Status", "Answer"])}
 ${table("anomalies", "Anomalies", ["Time", "VIN", "Metric", "Rule", "What"])}
 <script>${script}</script></body></html>`;

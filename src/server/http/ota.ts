@@ -4,7 +4,9 @@ import { routes } from "../../contract/routes.ts";
 import type { Identity } from "../identity.ts";
 import type { Inbox } from "../inbox.ts";
 import type { Metrics } from "../metrics.ts";
-import { NothingToUpdate, UpdateActive, type UpdateService } from "../ota/updates.ts";
+import { type CampaignService, NotApprovable } from "../ota/campaigns.ts";
+import { NothingToUpdate } from "../ota/targets.ts";
+import { UpdateActive, type UpdateService } from "../ota/updates.ts";
 import { RequirementUnmet } from "../ota/requirements.ts";
 import { PackageBuildFailed, PackageFileMissing, type PackageService } from "../ota/packages.ts";
 import { PayloadMissing } from "../ota/catalogue.ts";
@@ -19,13 +21,14 @@ import { HttpProblem } from "./problem.ts";
 export interface OtaRouteOptions {
   registry: Registry;
   updates: UpdateService;
+  campaigns: CampaignService;
   packages: PackageService;
   inbox: Inbox;
   metrics: Metrics;
 }
 
 export function mountOta(mount: Mount, options: OtaRouteOptions): void {
-  const { registry, updates, packages, inbox, metrics } = options;
+  const { registry, updates, campaigns, packages, inbox, metrics } = options;
 
   /** The vehicle that a body names; a vehicle's certificate opens its own alone. */
   async function named(id: string, caller: Identity): Promise<Vehicle> {
@@ -64,8 +67,8 @@ export function mountOta(mount: Mount, options: OtaRouteOptions): void {
     const vehicle = await named(body.vehicle_id, caller);
     if (body.vci && body.vci.vin !== vehicle.vin) throw otherVehicle(caller, body.vci.vin);
     const outdated = body.vci
-      ? await updates.outdated(vehicle.vin, body.vci)
-      : await updates.outdatedNow(vehicle.vin);
+      ? await updates.targets.outdated(vehicle.vin, body.vci)
+      : await updates.targets.outdatedNow(vehicle.vin);
     return { updates_available: outdated.length > 0, outdated_ecus: outdated };
   });
 
@@ -121,7 +124,9 @@ export function mountOta(mount: Mount, options: OtaRouteOptions): void {
 
   mount(routes.startUpdate, async ({ body, caller }) => {
     const vehicle = await named(body.vin, caller);
-    const update = await refusing(() => updates.start(vehicle, body.target_ecus));
+    const { target_ecus, mode, retries, timeout } = body;
+    const campaign = { mode, retries, ...timeout === undefined ? {} : { timeout: timeout * 1000 } };
+    const update = await refusing(() => updates.start(vehicle, target_ecus, campaign));
     if (update.packageId === null) throw new TypeError(`update ${update.updateId} has no package`);
     return { status: update.status, update_id: update.updateId, package_id: update.packageId };
   });
@@ -133,6 +138,16 @@ export function mountOta(mount: Mount, options: OtaRouteOptions): void {
   mount(routes.cancelUpdate, async ({ path }) => {
     const { update, message } = await updates.cancel(path.id);
     return { update_id: update.updateId, status: update.status, message };
+  });
+
+  mount(routes.approveUpdate, async ({ path, caller }) => {
+    try {
+      const { update, message } = await campaigns.approve(path.id, caller.name);
+      return { update_id: update.updateId, status: update.status, message };
+    } catch (error) {
+      if (!(error instanceof NotApprovable)) throw error;
+      throw new HttpProblem(409, error.message, { code: error.code, cause: error });
+    }
   });
 }
 

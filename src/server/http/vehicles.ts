@@ -51,7 +51,7 @@ export function mountVehicles(mount: Mount, options: VehicleRouteOptions): void 
 
   mount(
     routes.getVehicle,
-    async ({ vehicle }) => await registry.detail(vehicle, await updates.outdatedNow(vehicle.vin)),
+    async ({ vehicle }) => await registry.detail(vehicle, await updates.targets.outdatedNow(vehicle.vin)),
   );
 
   mount(routes.submitVci, async ({ body, vehicle, caller }) => {
@@ -86,7 +86,7 @@ export function mountVehicles(mount: Mount, options: VehicleRouteOptions): void 
       report: body,
     });
     await outbox.shown(vehicle.vin, { report: true });
-    const outdated = await updates.outdated(vehicle.vin, body);
+    const outdated = await updates.targets.outdated(vehicle.vin, body);
     log.info(`Found ${outdated.length} outdated ECU${outdated.length === 1 ? "" : "s"}`);
     return { status: "stored" as const, outdated_ecus: outdated, update_available: outdated.length > 0 };
   });

@@ -8,6 +8,7 @@ import { type DataFiles, removeFile } from "../files.ts";
 import type { Metrics } from "../metrics.ts";
 import type { MaintenanceOptions, RetentionOptions } from "../options.ts";
 import type { Outbox } from "../outbox.ts";
+import type { CampaignService } from "../ota/campaigns.ts";
 import type { UpdateService } from "../ota/updates.ts";
 import type { Registry } from "../registry.ts";
 import type { ServerState } from "../state.ts";
@@ -21,6 +22,7 @@ export interface MaintenanceServiceOptions extends MaintenanceOptions {
   files: DataFiles;
   registry: Registry;
   updates: UpdateService;
+  campaigns: CampaignService;
   diagnostics: DiagnosticsService;
   outbox: Outbox;
   state: ServerState;
@@ -66,12 +68,14 @@ export class Maintenance {
     if (!(this.#offlineAfter > 0)) {
       throw new RangeError(`maintenance: offlineAfter must be above 0 ms, got ${this.#offlineAfter}`);
     }
-    const { store, registry, updates, diagnostics, outbox } = options;
+    const { store, registry, updates, campaigns, diagnostics, outbox } = options;
     const often = (name: string, run: Task["run"]): Task => ({ name, interval: 0, run, due: 0 });
     const seldom = (name: string, run: Task["run"]): Task => ({ name, interval: slowInterval, run, due: 0 });
     this.#tasks = [
       often("offline vehicles", async () => void await registry.sweepSilent(this.#offlineAfter)),
       often("silent updates", async () => void await updates.sweepSilent()),
+      often("updates out of time", async () => void await campaigns.sweepDeadlines()),
+      often("further attempts", async () => void await campaigns.sweepRetries()),
       often("unanswered diagnostics", async () => void await diagnostics.sweepTimedOut()),
       often("undelivered messages", () => outbox.flushUndelivered()),
       often("statistics", () => this.#statistics()),

@@ -1,6 +1,7 @@
 // The server's store: opens the database, brings its schema up to date, and gives the repositories, one a subject.
 import { Anomalies } from "./anomalies.ts";
 import { BrokerClients } from "./broker_clients.ts";
+import { Campaigns } from "./campaigns.ts";
 import { Commands } from "./commands.ts";
 import type { Context } from "./context.ts";
 import type { Database, TransactionOptions } from "./database.ts";
@@ -49,6 +50,7 @@ export interface Repositories {
   readonly images: Images;
   readonly packages: Packages;
   readonly updates: Updates;
+  readonly campaigns: Campaigns;
   readonly commands: Commands;
   readonly diagnostics: Diagnostics;
   readonly telemetry: TelemetryStore;
@@ -142,6 +144,7 @@ function repositories(context: Context): Repositories {
     images: new Images(context),
     packages: new Packages(context),
     updates: new Updates(context),
+    campaigns: new Campaigns(context),
     commands: new Commands(context),
     diagnostics: new Diagnostics(context),
     telemetry: new TelemetryStore(context),

@@ -30,6 +30,9 @@ export type EcuUpdateStatus =
   | "cancelled"
   | "rolled_back";
 
+/** What lets an update begin. */
+export type UpdateMode = "forced" | "when-parked" | "approve";
+
 /** What one ECU is to get. */
 export interface UpdateEcuInput {
   ecuId: string;
@@ -45,6 +48,18 @@ export interface UpdateInput {
   packageId?: string | null;
   /** What was asked for; null for every outdated ECU. @default null */
   requestedEcus?: readonly string[] | null;
+  /** @default "forced" */
+  mode?: UpdateMode;
+  /** Which attempt it is. @default 1 */
+  attempt?: number;
+  /** How many there may be. @default 1 */
+  attempts?: number;
+  /** The attempt before. @default null */
+  retryOf?: string | null;
+  /** When it must have been activated. @default null, no limit */
+  deadline?: Date | null;
+  /** Who approved it at an earlier attempt. @default null */
+  approvedBy?: "operator" | "vehicle" | null;
   ecus: readonly UpdateEcuInput[];
 }
 
@@ -78,6 +93,19 @@ export interface Update {
   lastReport: Date | null;
   ended: Date | null;
   cancelRequested: Date | null;
+  mode: UpdateMode;
+  attempt: number;
+  attempts: number;
+  retryOf: string | null;
+  retriedBy: string | null;
+  /** When the next attempt begins, where one is to. */
+  retryAt: Date | null;
+  deadline: Date | null;
+  approvedAt: Date | null;
+  approvedBy: "operator" | "vehicle" | null;
+  /** What the vehicle waits for, by its last report. */
+  waitingFor: "approval" | "parked" | "conditions" | null;
+  waitingDetail: string | null;
 }
 
 export interface UpdateWithEcus extends Update {
@@ -107,6 +135,10 @@ export interface UpdateReport {
   progress: number;
   error?: string | null;
   ecus?: readonly EcuProgress[];
+  /** What the vehicle waits for. @default null, nothing */
+  waiting?: { for: "approval" | "parked" | "conditions"; detail: string } | null;
+  /** Who approved it, as far as the vehicle knows. */
+  approvedBy?: "operator" | "vehicle";
 }
 
 /**
@@ -125,12 +157,18 @@ export interface UpdateFilter extends PageRequest {
   active?: boolean;
 }
 
-const COLUMNS =
+/** Columns of an {@link Update}. */
+export const updateColumns =
   `update_id, vin, initiator, package_id, requested_ecus, status, progress, error, created, last_report, ended,
-  cancel_requested`;
+  cancel_requested, mode, attempt, attempts, retry_of, retried_by, retry_at, deadline, approved_at, approved_by,
+  waiting_for, waiting_detail`;
+const COLUMNS = updateColumns;
 const ECU =
   `ecu_id, zonal_gateway_id, image_id, from_version, to_version, status, progress, step, bytes, speed, time_left, error,
   updated`;
+
+/** Whether a vehicle may be silent for long: it was never heard, or may be parked and switched off. */
+const PATIENT = `(status = 'pending' or waiting_for in ('approval', 'parked'))`;
 
 /** The rank of an ECU's status, for SQL. */
 const ecuRank = (column: string) =>
@@ -154,8 +192,10 @@ export class Updates {
     const now = this.context.now();
     return await atomically(this.context.sql, async (tx) => {
       const [update] = await tx.query<Update>(
-        `insert into updates (update_id, vin, initiator, package_id, requested_ecus, status, created)
-         select $1, vin, $3, $4, $5, 'pending', $6 from vehicles where vin = $2
+        `insert into updates (update_id, vin, initiator, package_id, requested_ecus, status, created, mode, attempt,
+           attempts, retry_of, deadline, approved_by, approved_at)
+         select $1, vin, $3, $4, $5, 'pending', $6::timestamptz, $7, $8, $9, $10, $11, $12, case when $12::text is not null then $6::timestamptz end
+         from vehicles where vin = $2
          on conflict (vin) where ended is null do nothing returning ${COLUMNS}`,
         [
           updateId,
@@ -164,6 +204,12 @@ export class Updates {
           input.packageId ?? null,
           input.requestedEcus ? json(input.requestedEcus) : null,
           now,
+          input.mode ?? "forced",
+          input.attempt ?? 1,
+          input.attempts ?? 1,
+          input.retryOf ?? null,
+          input.deadline ?? null,
+          input.approvedBy ?? null,
         ],
       );
       if (update === undefined) {
@@ -272,8 +318,21 @@ export class Updates {
           report.updateId,
           `last_report = $2, status = $3::text, error = coalesce($5, error),
            ended = case when $6::boolean then $2::timestamptz end,
+           waiting_for = case when $6::boolean then null else $7::text end,
+           waiting_detail = case when $6::boolean then null else $8::text end,
+           approved_by = coalesce(approved_by, $9::text),
+           approved_at = case when coalesce(approved_by, $9::text) is not null then coalesce(approved_at, $2::timestamptz) end,
            progress = case when status = $3::text then greatest(progress, $4) else $4 end`,
-          [now, report.status, report.progress, report.error ?? null, isFinal(report.status)],
+          [
+            now,
+            report.status,
+            report.progress,
+            report.error ?? null,
+            isFinal(report.status),
+            report.waiting?.for ?? null,
+            report.waiting?.detail ?? null,
+            report.approvedBy ?? null,
+          ],
         );
       return { outcome: behind ? "behind" : "applied", update, before: before.status };
     });
@@ -283,7 +342,8 @@ export class Updates {
   async end(updateId: string, status: "failed" | "cancelled", error: string): Promise<boolean> {
     if (!isUuid(updateId)) return false;
     const rows = await this.context.sql.query(
-      "update updates set status = $2, error = $3, ended = $4 where update_id = $1 and ended is null returning seq",
+      `update updates set status = $2, error = $3, ended = $4, waiting_for = null, waiting_detail = null
+       where update_id = $1 and ended is null returning seq`,
       [updateId, status, error, this.context.now()],
     );
     return rows.length > 0;
@@ -312,8 +372,9 @@ export class Updates {
   }
 
   /**
-   * Fails those that no vehicle reported on for `silentFor` ms, and those whose start no vehicle took for `pendingFor` ms
-   * (at most 1000 a call), and gives them.
+   * Fails those that no vehicle reported on for `silentFor` ms (at most 1000 a call), and gives them. Those whose start no
+   * vehicle took, and those that wait for an approval or until the vehicle is parked, have `pendingFor` ms: a vehicle that
+   * nobody drives is switched off.
    */
   async failSilent(silentFor: number, pendingFor: number = silentFor): Promise<Update[]> {
     const now = this.context.now();
@@ -321,11 +382,12 @@ export class Updates {
     const silent = requireCount("silentFor", silentFor);
     const pending = requireCount("pendingFor", pendingFor);
     return await this.context.sql.query<Update>(
-      `update updates set status = 'failed', ended = $2,
-         error = 'no report for ' || case when status = 'pending' then $5 else $4 end || ' s, last stage ' || status
+      `update updates set status = 'failed', ended = $2, waiting_for = null, waiting_detail = null,
+         error = 'no report for ' || case when ${PATIENT} then $5 else $4 end || ' s, last stage ' || status
+           || coalesce(', waiting: ' || waiting_for, '')
        where update_id in (
          select update_id from updates where ended is null
-           and coalesce(last_report, created) < case when status = 'pending' then $3::timestamptz else $1::timestamptz end
+           and coalesce(last_report, created) < case when ${PATIENT} then $3::timestamptz else $1::timestamptz end
          order by seq limit 1000 for update skip locked
        ) returning ${COLUMNS}`,
       [cutoff(silent), now, cutoff(pending), String(silent / 1000), String(pending / 1000)],

@@ -223,6 +223,10 @@ Deno.test("the REST interface takes a vehicle from registration to a finished up
         package_id: packageId,
         download_url: `/api/v1/ota/package/${packageId}`,
         target_ecus: ["ECU_001", "ECU_003"],
+        mode: "forced",
+        attempt: 1,
+        attempts: 1,
+        approved: false,
       });
       const ack = { ...path, message_id: start?.message_id ?? "" };
       assert.equal(

@@ -2,6 +2,7 @@
 // once.
 import { onEachStore } from "../../support/stores.ts";
 import { brokerClientCases } from "./cases/broker_clients.ts";
+import { campaignCases } from "./cases/campaigns.ts";
 import { catalogueCases } from "./cases/catalogue.ts";
 import { commandCases } from "./cases/commands.ts";
 import { diagnosticCases } from "./cases/diagnostics.ts";
@@ -16,6 +17,7 @@ onEachStore([
   ...vciCases,
   ...catalogueCases,
   ...updateCases,
+  ...campaignCases,
   ...commandCases,
   ...brokerClientCases,
   ...diagnosticCases,

@@ -6,6 +6,7 @@ import { mqttSessions } from "./0003_mqtt_sessions.ts";
 import { externalBroker } from "./0004_external_broker.ts";
 import { rolledBack } from "./0005_rolled_back.ts";
 import { requirements } from "./0006_requirements.ts";
+import { campaigns } from "./0007_campaigns.ts";
 
 export const migrations: readonly Migration[] = [
   base,
@@ -14,4 +15,5 @@ export const migrations: readonly Migration[] = [
   externalBroker,
   rolledBack,
   requirements,
+  campaigns,
 ];

@@ -1,0 +1,123 @@
+// What lets an update begin, how long it may take and how often it is tried: approvals, further attempts, time that runs out.
+
+import { control as controlSchema } from "../../contract/mqtt.ts";
+import type { Logger } from "../../log.ts";
+import { describeError } from "../../log.ts";
+import { controlMessage, type Outbox } from "../outbox.ts";
+import { StoreError } from "../store/errors.ts";
+import type { Store, Update } from "../store/mod.ts";
+import type { UpdateService } from "./updates.ts";
+
+export interface CampaignsOptions {
+  store: Store;
+  updates: UpdateService;
+  outbox: Outbox;
+  log: Logger;
+  /** How long a command waits for its vehicle, in milliseconds. @default 86400000 */
+  commandTimeout?: number;
+  /** How long a vehicle may be silent once an update's time has run out, in milliseconds. @default 300000 */
+  deadlineGrace?: number;
+}
+
+/** The update cannot be approved. */
+export class NotApprovable extends Error {
+  override readonly name = "NotApprovable";
+  constructor(message: string, readonly code: "update_ended" | "cancel_requested" | "no_approval_needed") {
+    super(message);
+  }
+}
+
+export class CampaignService {
+  readonly #options: CampaignsOptions;
+  readonly #store: Store;
+  readonly #log: Logger;
+  readonly #commandTimeout: number;
+  readonly #grace: number;
+
+  constructor(options: CampaignsOptions) {
+    this.#options = options;
+    this.#store = options.store;
+    this.#log = options.log;
+    this.#commandTimeout = options.commandTimeout ?? 86_400_000;
+    this.#grace = options.deadlineGrace ?? 300_000;
+    if (!(this.#grace >= 0)) throw new RangeError(`deadlineGrace must be at least 0 ms, got ${this.#grace}`);
+  }
+
+  /**
+   * Approves an update, of one that was tried again the last attempt. Approving it again changes nothing and sends nothing.
+   * @param operator who does, for the log
+   * @throws {NotFoundError} {@link NotApprovable}
+   */
+  async approve(updateId: string, operator: string): Promise<{ update: Update; message: string }> {
+    const { updates, outbox } = this.#options;
+    const found = await updates.latestAttempt(updateId);
+    if (found.mode !== "approve") {
+      throw new NotApprovable(
+        `update ${found.updateId} needs no approval: its mode is ${found.mode}`,
+        "no_approval_needed",
+      );
+    }
+    const vehicle = await this.#store.vehicles.get(found.vin);
+    const fresh = await this.#store.transaction(async (tx) => {
+      const fresh = await tx.campaigns.approve(found.updateId);
+      if (fresh !== true || found.packageId === null) return fresh;
+      const command = controlSchema.parse({
+        message_id: outbox.newId(),
+        command: "APPROVE_OTA_UPDATE",
+        update_id: found.updateId,
+        package_id: found.packageId,
+      });
+      const lifetime = this.#commandTimeout;
+      await outbox.enter(controlMessage(vehicle, command, { lifetime, updateId: found.updateId }), tx);
+      return fresh;
+    });
+    const update = await updates.latestAttempt(found.updateId);
+    if (fresh === null) throw refusal(update);
+    const { approvedBy, approvedAt } = update;
+    if (!fresh) {
+      const message =
+        `it was approved before, by the ${approvedBy} at ${approvedAt?.toISOString()}: nothing to do`;
+      return { update, message };
+    }
+    this.#log.info(`Update ${update.updateId} of ${vehicle.vmgId} approved by ${operator}`);
+    updates.tell(update);
+    outbox.flush(vehicle.vin);
+    return { update, message: "approved; the vehicle is told, and goes on once it is parked" };
+  }
+
+  /** Begins the attempts that are due. @returns how many */
+  async sweepRetries(): Promise<number> {
+    let begun = 0;
+    for (const failed of await this.#store.campaigns.due()) {
+      try {
+        if (await this.#options.updates.retry(failed) !== undefined) begun++;
+      } catch (error) {
+        // The database is away: the next round tries it once more.
+        if (error instanceof StoreError) throw error;
+        const why = describeError(error).slice(0, 500);
+        if (!await this.#store.campaigns.callOff(failed.updateId, why)) continue;
+        this.#log.warn(`Update ${failed.updateId} of ${failed.vin} is not tried again: ${why}`);
+        this.#options.updates.tell({ ...failed, retryAt: null });
+      }
+    }
+    return begun;
+  }
+
+  /** Stops updates whose time has run out, and gives up those whose vehicle says nothing then. @returns how many */
+  async sweepDeadlines(): Promise<number> {
+    const { updates } = this.#options;
+    const late = await this.#store.campaigns.pastDeadline();
+    for (const { updateId, deadline } of late) {
+      await updates.cancel(updateId, `its time ran out at ${deadline?.toISOString()}`);
+    }
+    const overdue = await this.#store.campaigns.failOverdue(this.#grace);
+    for (const update of overdue) await updates.endedHere(update);
+    return late.length + overdue.length;
+  }
+}
+
+function refusal({ updateId, status, ended }: Update): NotApprovable {
+  return ended === null
+    ? new NotApprovable(`update ${updateId} is to be cancelled`, "cancel_requested")
+    : new NotApprovable(`update ${updateId} has ended: ${status}`, "update_ended");
+}
