@@ -28,6 +28,10 @@ export interface ProgramOptions {
   more?: string[];
   /** What commands are begun with, e.g. `["ip", "netns", "exec", "server"]`. */
   within?: string[];
+  /** The program itself. @default what runs the sources */
+  program?: string[];
+  /** The folder that it runs in. @default the project's */
+  folder?: string;
 }
 
 /** One bench: a data folder, free ports and a network, for `serve` and the commands that go with it. */
@@ -78,6 +82,11 @@ export class Program {
     return serving;
   }
 
+  /** Starts one command, whose end or log is waited for by the caller. */
+  start(args: string[]): Serving {
+    return new Serving(this.#command(args, this.options.within).spawn());
+  }
+
   /** Runs one command to its end. */
   async run(args: string[]): Promise<CommandResult> {
     const { code, stdout, stderr } = await this.#command(args, this.options.within).output();
@@ -94,13 +103,13 @@ export class Program {
   #command(args: string[], within: string[] = []): Deno.Command {
     const [command, ...rest] = [
       ...within,
-      ...[Deno.execPath(), "run", "--no-check", "-P=program", "src/main.ts"],
+      ...this.options.program ?? [Deno.execPath(), "run", "--no-check", "-P=program", "src/main.ts"],
       ...args,
       ...this.#common,
     ];
     return new Deno.Command(command, {
       args: rest,
-      cwd: repository,
+      cwd: this.options.folder ?? repository,
       env: { NO_COLOR: "1" },
       stdin: "null",
       stdout: "piped",
