@@ -19,7 +19,7 @@ export interface ArchiveOptions {
   args: readonly string[];
   /** Set in the environment; `{}/` as above. @default nothing */
   environment?: Readonly<Record<string, string>>;
-  /** Of zstd, 1 to 19. @default 12 */
+  /** Of zstd, 1 to 19. @default 9 */
   level?: number;
 }
 
@@ -29,7 +29,7 @@ export interface ArchiveOptions {
  * @returns the name of the folder that it unpacks into
  */
 export async function writeArchive(output: string, options: ArchiveOptions): Promise<string> {
-  const { launcher, folder, runtime, args, environment = {}, level = 12 } = options;
+  const { launcher, folder, runtime, args, environment = {}, level = 9 } = options;
   for (const text of [...args, ...Object.entries(environment).flat()]) {
     if (text.includes("\n")) {
       throw new RangeError(`expected text without a line feed, got ${JSON.stringify(text)}`);

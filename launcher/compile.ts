@@ -6,9 +6,9 @@ import { dirname, join, resolve } from "node:path";
 import { writeArchive } from "./archive.ts";
 import { ProcessError, runProcess } from "./processes.ts";
 import {
-  buildInformation,
   type BuildKind,
   collectProgram,
+  describeBuild,
   mainModule,
   programSettings,
   repository,
@@ -56,9 +56,12 @@ async function build(
   output: string,
   work: string,
 ): Promise<BuildKind> {
+  const program = join(work, "program");
+  await Deno.mkdir(program);
+  await collectProgram(program);
   if (options.kind !== "self-extracting") {
     try {
-      await denoCompile(target, output, join(work, "compiled"));
+      await denoCompile(target, output, program);
       return "deno-compile";
     } catch (error) {
       // A runtime that the user names is meant: nothing else is built in silence.
@@ -68,14 +71,13 @@ async function build(
       console.log(`deno compile has no runtime here (${why}): building a self-extracting executable`);
     }
   }
-  await selfExtracting(target, output, join(work, "unpacked"), options);
+  await selfExtracting(target, output, work, options);
   return "self-extracting";
 }
 
 /** Deno's own way. `$DENORT_BIN`, its cache or a download give it the runtime. */
 async function denoCompile(target: Target, output: string, folder: string): Promise<void> {
-  await Deno.mkdir(folder);
-  await collectProgram(folder, await buildInformation("deno-compile", target.triple));
+  await describeBuild(folder, "deno-compile", target.triple);
   const { flags } = await programSettings();
   const included: string[] = [];
   for await (const { name } of Deno.readDir(folder)) {
@@ -87,7 +89,7 @@ async function denoCompile(target: Target, output: string, folder: string): Prom
       ...["compile", "--quiet", "--no-check", "--no-config", "--no-remote", "--no-npm", ...flags],
       ...[...included, "--target", target.triple, "--output", draft, mainModule],
     ], { cwd: folder, limit: compileLimit });
-    if (target.triple === Deno.build.target) await probe(draft, folder);
+    if (target.triple === Deno.build.target) await probe(draft, dirname(folder));
     await Deno.rename(draft, output);
   } finally {
     await Deno.remove(draft).catch((error) => {
@@ -99,11 +101,13 @@ async function denoCompile(target: Target, output: string, folder: string): Prom
 async function selfExtracting(
   target: Target,
   output: string,
-  folder: string,
+  work: string,
   { deno, level }: CompileOptions,
 ): Promise<void> {
-  await Deno.mkdir(join(folder, "program"), { recursive: true });
-  await collectProgram(join(folder, "program"), await buildInformation("self-extracting", target.triple));
+  const folder = join(work, "unpacked");
+  await Deno.mkdir(folder);
+  await Deno.rename(join(work, "program"), join(folder, "program"));
+  await describeBuild(join(folder, "program"), "self-extracting", target.triple);
   await Deno.copyFile(await denoFor(target, dirname(output), deno), join(folder, "zonebench"));
   const launcher = `${output}.launcher`;
   try {
@@ -170,7 +174,7 @@ if (import.meta.main) {
     )
     .option("--output <file>", "(default: dist/zonebench, for another machine dist/zonebench-MACHINE)")
     .option("--deno <file>", "Deno's executable for the target, instead of one from npm or PyPI")
-    .option("--level <1-19>", "of zstd", "12");
+    .option("--level <1-19>", "of zstd", "9");
   await command.parseAsync(Deno.args, { from: "user" });
   try {
     await compile(command.opts<CompileOptions>());

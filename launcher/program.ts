@@ -26,7 +26,7 @@ const pgliteFiles = ["pglite.wasm", "pglite.data", "initdb.wasm"];
 const documents = ["README.md", "LICENSE", "config", "docs"];
 
 /** What `zonebench --version` says about the executable; stands in `build.json` beside the program. */
-export interface BuildInformation {
+interface BuildInformation {
   /** Of git, with `+changes` where the working tree had some; "unknown" outside of git. */
   commit: string;
   /** Of the commit, ISO 8601; absent outside of git. */
@@ -61,18 +61,22 @@ export async function programSettings(): Promise<ProgramSettings> {
   return { flags: ["--no-prompt", ...unstable.map((name) => `--unstable-${name}`), ...flags] };
 }
 
-/** Writes the program into an empty folder. */
-export async function collectProgram(folder: string, information: BuildInformation): Promise<void> {
+/** Writes the program into an empty folder, all but what says how it was built. */
+export async function collectProgram(folder: string): Promise<void> {
   const sources = ["src/main.ts", ...workers];
   for (const source of sources) await bundle(source, join(folder, bundleName(source)));
   const pglite = await pgliteFolder();
   for (const name of pgliteFiles) await Deno.copyFile(join(pglite, name), join(folder, name));
   for (const name of documents) await copyTree(name, folder);
+}
+
+/** Writes `build.json` beside the program. */
+export async function describeBuild(folder: string, kind: BuildKind, target: string): Promise<void> {
+  const information = await buildInformation(kind, target);
   await Deno.writeTextFile(join(folder, "build.json"), `${JSON.stringify(information, null, 2)}\n`);
 }
 
-/** What is built here, for `build.json`. */
-export async function buildInformation(kind: BuildKind, target: string): Promise<BuildInformation> {
+async function buildInformation(kind: BuildKind, target: string): Promise<BuildInformation> {
   const git = (...args: string[]) => runProcess("git", args, { cwd: repository }).then((it) => it.trim());
   try {
     const [commit, date] = (await git("log", "-1", "--format=%H %cI")).split(" ");
