@@ -10,9 +10,6 @@ interface StatusOptions extends CommonOptions {
   json?: boolean;
 }
 
-/** Without a word for so many heartbeats, a gateway that did not say goodbye is taken for gone. */
-const missedBeats = 3;
-
 export function linkCommand(): Command {
   const group = new Group("link").description("the vehicles' links to the server");
   group.addCommand(
@@ -39,23 +36,20 @@ async function status(vin: string | undefined, options: StatusOptions): Promise<
       `no gateway has run with the data folder ${folders.root}: start one with zonebench serve`,
     );
   }
-  const silence = missedBeats * config.vmg.heartbeat_interval * 1000 + 5_000;
   if (options.json) {
-    printJson(states.map((state) => ({ ...state, running: isRunning(state, silence) })));
+    printJson(states);
     return;
   }
-  for (const state of states) describe(state, isRunning(state, silence));
+  for (const state of states) describe(state);
 }
 
-function isRunning({ stopped, written }: LinkState, silence: number): boolean {
-  return !stopped && Date.now() - Date.parse(written) < silence;
-}
-
-function describe(state: LinkState, running: boolean): void {
-  const { vin, connected, link, written } = state;
+function describe(state: LinkState): void {
+  const { vin, connected, running, stopped, link, written } = state;
   const now = running
     ? (connected ? "connected over MQTT" : `not connected, ${link.mode} mode`)
-    : "not running";
+    : stopped
+    ? "not running"
+    : "not running: it ended without a goodbye";
   print(`${vin}: ${now} (as of ${written})`);
   const rows: [string, string | number][] = [
     ["local address", link.local_address ?? "-"],

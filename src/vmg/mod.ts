@@ -196,7 +196,9 @@ function assemble(options: VmgOptions, state: StateDatabase): RunningVmg {
     addressInterval: link.addressInterval ?? 10_000,
     interfaceInterval: link.interfaceInterval ?? 500,
     onMessage: (topic, payload) => inbox.take(topic, payload),
-    onConnected: async () => {
+    onConnected: async ({ forgotten }) => {
+      // Its database may be another one.
+      if (forgotten) reporter.registerAgain();
       await communication.linkUp();
       pulse.beat();
       report.write();

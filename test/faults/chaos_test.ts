@@ -181,7 +181,8 @@ async function chaos(scene: Scene): Promise<void> {
       return new RestClient({
         origin: `https://${host}:${backend.balancer.port}`,
         dispatcher,
-        timeout: 10_000,
+        // A server that has just been started works off what waited for it.
+        timeout: 60_000,
       });
     };
     const operator = await restOf("operator-bench");

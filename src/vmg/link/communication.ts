@@ -2,7 +2,7 @@
 // what waits is sent there and commands are asked for, while MQTT is tried in the background; back once MQTT holds.
 
 import { Buffer } from "node:buffer";
-import { ProblemError, type RestClient } from "../../contract/client.ts";
+import { AnswerError, ProblemError, type RestClient } from "../../contract/client.ts";
 import { routes } from "../../contract/routes.ts";
 import type { Logger } from "../../log.ts";
 import { explain } from "../errors.ts";
@@ -36,6 +36,15 @@ export interface CommunicationOptions {
 const batchCount = 100;
 const batchBytes = 512 * 1024;
 
+/**
+ * Statuses that say that something is wrong with what was sent (RFC 9110 clause 15.5: bad request, content too large,
+ * unprocessable content). Others are about who sends, where to or when.
+ */
+const aboutContent = new Set([400, 413, 422]);
+
+/** So many messages refused one by one, and none taken: the server's fault is another one. */
+const refusedInVain = 5;
+
 /** Time between two looks at the link, at most, milliseconds. */
 const longestPause = 1_000;
 
@@ -49,6 +58,8 @@ export class CommunicationManager {
   /** Ends what is under way over HTTPS. */
   #fallback: AbortController | undefined;
   #fallbackEnded: Promise<unknown> = Promise.resolve();
+  /** Messages that the server refused by themselves once, while it took others. */
+  readonly #suspects = new Set<string>();
   #upSince: number | undefined;
   #polled = 0;
   #sent = 0;
@@ -163,18 +174,35 @@ export class CommunicationManager {
     end();
   }
 
-  /** @returns how many messages the server took */
+  /** @returns how many messages are done with */
   async #sendBatch(signal: AbortSignal): Promise<number> {
-    const { vin, rest, outbox } = this.#options;
+    const { outbox } = this.#options;
     const taken = outbox.take(batchCount);
-    const batch = withinBytes(taken);
-    outbox.release(taken.slice(batch.length).map(({ seq }) => seq));
-    if (batch.length === 0) return 0;
+    const batch = new Batch(withinBytes(taken));
+    outbox.release(taken.slice(batch.messages.length).map(({ seq }) => seq));
+    if (batch.messages.length === 0) return 0;
+    try {
+      await this.#send(batch, batch.messages, signal);
+      this.#refuse(batch);
+    } catch (error) {
+      if (!signal.aborted) this.#log.warn(`Messages not sent over HTTPS: ${explain(error)}`);
+    }
+    outbox.release(batch.messages.map(({ seq }) => seq));
+    this.#sent += batch.done;
+    return batch.done;
+  }
+
+  /**
+   * Sends a part of a batch; one that the server refuses for what is in it is halved until the message is found.
+   * @throws when the server cannot be reached, or refuses for another reason than what is in the part
+   */
+  async #send(batch: Batch, part: readonly QueuedMessage[], signal: AbortSignal): Promise<void> {
+    const { vin, rest, outbox } = this.#options;
     try {
       const { accepted, rejected } = await rest.call(routes.sendMessages, {
         path: { vin },
         body: {
-          messages: batch.map(({ messageId, topic, payload }) => ({
+          messages: part.map(({ messageId, topic, payload }) => ({
             message_id: messageId,
             topic,
             payload: JSON.parse(payload),
@@ -183,23 +211,56 @@ export class CommunicationManager {
         signal,
       });
       for (const { message_id, reason } of rejected) {
-        this.#log.error(`The server refuses message ${message_id}: ${reason}`);
+        this.#log.error(`The server refuses message ${message_id} and keeps it aside: ${reason}`);
       }
       const done = new Set([...accepted, ...rejected.map(({ message_id }) => message_id)]);
-      const settled = batch.filter(({ messageId }) => done.has(messageId));
-      for (const { seq } of settled) outbox.acknowledge(seq);
-      outbox.release(batch.filter(({ messageId }) => !done.has(messageId)).map(({ seq }) => seq));
-      this.#sent += settled.length;
-      return settled.length;
-    } catch (error) {
-      outbox.release(batch.map(({ seq }) => seq));
-      if (!signal.aborted) {
-        const refused = error instanceof ProblemError && error.status < 500 && error.status !== 429;
-        this.#log[refused ? "error" : "warn"](`Messages not sent over HTTPS: ${explain(error)}`);
+      const settled = part.filter(({ messageId }) => done.has(messageId));
+      for (const { seq, messageId } of settled) {
+        outbox.acknowledge(seq);
+        this.#suspects.delete(messageId);
       }
-      return 0;
+      batch.done += settled.length;
+    } catch (error) {
+      // A load balancer before the server says it without problem details.
+      const known = error instanceof ProblemError || error instanceof AnswerError;
+      if (!known || error.status === undefined || !aboutContent.has(error.status)) throw error;
+      if (part.length === 1) {
+        batch.refused.push({ message: part[0], why: explain(error) });
+        // A server that refuses everything has another fault than the messages.
+        if (batch.done === 0 && batch.refused.length >= refusedInVain) throw error;
+        return;
+      }
+      const half = Math.ceil(part.length / 2);
+      await this.#send(batch, part.slice(0, half), signal);
+      await this.#send(batch, part.slice(half), signal);
     }
   }
+
+  /** Gives up what the server refuses by itself a second time, if it takes others; else it is asked again later. */
+  #refuse({ refused, done }: Batch): void {
+    for (const { message: { seq, messageId, topic }, why } of refused) {
+      const told = `The server refuses message ${messageId} on ${topic} alone: ${why}`;
+      if (done === 0) {
+        this.#log.warn(`${told}. It waits: the server takes no other message either`);
+      } else if (!this.#suspects.has(messageId)) {
+        this.#suspects.add(messageId);
+        this.#log.warn(`${told}. It is sent once more`);
+      } else {
+        this.#suspects.delete(messageId);
+        this.#log.error(`${told}. It is given up`);
+        this.#options.outbox.refuse(seq);
+      }
+    }
+  }
+}
+
+/** A batch under way. */
+class Batch {
+  /** Messages that the server has, or keeps aside. */
+  done = 0;
+  readonly refused: { message: QueuedMessage; why: string }[] = [];
+
+  constructor(readonly messages: readonly QueuedMessage[]) {}
 }
 
 /** As many of the first messages as fit into one request, at least one. */

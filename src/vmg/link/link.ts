@@ -41,7 +41,7 @@ export interface LinkOptions {
   /** Takes a message over, see `SessionOptions.onMessage`; gives its message_id, if it has one. */
   onMessage: (topic: string, payload: Uint8Array) => string | undefined;
   /** Told of each connection that came about; what waits is published after this has settled, or soon in any case. */
-  onConnected?: () => void | Promise<void>;
+  onConnected?: (connection: NewConnection) => void | Promise<void>;
   /** Told that this side has another address: connections from the old one are of no use. */
   onMoved?: () => void;
   /** Told of each change of the machine's addresses, whether there is a connection or not. */
@@ -49,6 +49,12 @@ export interface LinkOptions {
   /** Told of each connection that was lost, after that of {@link onConnected}. */
   onLost?: () => void;
   log: Logger;
+}
+
+/** A connection that came about. */
+export interface NewConnection {
+  /** The broker had a session of this vehicle when it was left last, and has none now: it knows nothing of it. */
+  forgotten: boolean;
 }
 
 /** What the link did so far. */
@@ -304,7 +310,8 @@ export class Link {
     });
     // An address that went while the connection was being made is noticed now, not at the next look.
     this.#watch.look();
-    const ready = settledWithin(Promise.resolve(this.#options.onConnected?.()), readyLimit);
+    const forgotten = this.#total > 1 && !session.sessionPresent;
+    const ready = settledWithin(Promise.resolve(this.#options.onConnected?.({ forgotten })), readyLimit);
     const pump = ready.then(() => this.#pump(session, ended));
     const cause = await orAborted(session.closed, signal).catch(() => undefined);
     unwatch();

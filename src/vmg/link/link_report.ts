@@ -7,22 +7,24 @@ import { type LinkReport as Report, linkReport } from "../../contract/vehicles.t
 import { z } from "zod";
 import type { Logger } from "../../log.ts";
 import { explain, VmgError } from "../errors.ts";
+import { isInUse } from "../state/database.ts";
 import type { CommunicationMode } from "./communication.ts";
 import type { LinkStatistics } from "./link.ts";
 
 /** The file's content. */
-export const linkState = z.strictObject({
+const linkState = z.strictObject({
   vin: z.string(),
   /** Process that wrote it. */
   pid: z.int(),
   written: z.iso.datetime(),
   connected: z.boolean(),
-  /** Whether the gateway has stopped. */
+  /** Whether the gateway has said goodbye. */
   stopped: z.boolean(),
   link: linkReport,
 });
 
-export type LinkState = z.infer<typeof linkState>;
+/** What the file says, and whether the gateway that wrote it runs. */
+export type LinkState = z.infer<typeof linkState> & { running: boolean };
 
 type Statistics = LinkStatistics & { mode: CommunicationMode };
 
@@ -67,7 +69,7 @@ export class LinkReport {
   write(stopped = false): void {
     const { directory, vin, state, log } = this.#options;
     const statistics = state();
-    const content: LinkState = {
+    const content: z.infer<typeof linkState> = {
       vin,
       pid: Deno.pid,
       written: new Date().toISOString(),
@@ -92,7 +94,7 @@ export class LinkReport {
 }
 
 /**
- * What the gateway with this folder wrote last; undefined when it never ran.
+ * What the gateway with this folder wrote last, and whether it runs; undefined when it never ran.
  * @throws {VmgError} for a file that cannot be read
  */
 export function readLinkState(directory: string): LinkState | undefined {
@@ -105,7 +107,8 @@ export function readLinkState(directory: string): LinkState | undefined {
     throw new VmgError(`${path} cannot be read: ${explain(cause)}`, { cause });
   }
   try {
-    return linkState.parse(JSON.parse(text));
+    const state = linkState.parse(JSON.parse(text));
+    return { ...state, running: !state.stopped && isInUse(directory) };
   } catch (cause) {
     throw new VmgError(`${path}: expected the state of a link, as a gateway of this version writes it`, {
       cause,

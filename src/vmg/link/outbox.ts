@@ -12,6 +12,9 @@ export const messageKinds = ["telemetry", "progress", "answer", "final"] as cons
 
 export type MessageKind = typeof messageKinds[number];
 
+/** Why a message is given up: for lack of room, for its age, or because the server will never take it. */
+export type LossReason = "room" | "age" | "refused";
+
 /** What is to be published. */
 export interface OutgoingMessage {
   topic: string;
@@ -41,8 +44,8 @@ export interface OutboxOptions {
   maxBytes?: number;
   /** How long a message waits at most, milliseconds; how an update ended waits for ever. @default 604800000 (7 days) */
   maxAge?: number;
-  /** Told of each message that is given up: for lack of room, or for its age. */
-  onGivenUp?: (kind: MessageKind, reason: "room" | "age") => void;
+  /** Told of each message that is given up. */
+  onGivenUp?: (kind: MessageKind, reason: LossReason) => void;
 }
 
 const row = z.object({ seq: z.int(), message_id: z.string(), topic: z.string(), payload: z.string() });
@@ -100,6 +103,7 @@ export class Outbox {
       least: sqlite.prepare(
         "SELECT seq, rank FROM outbox WHERE rank <= ? ORDER BY rank, seq LIMIT ?",
       ),
+      rank: sqlite.prepare("SELECT seq, rank FROM outbox WHERE seq = ?"),
       byId: sqlite.prepare("SELECT seq FROM outbox WHERE message_id = ?"),
       inSlot: sqlite.prepare(
         "SELECT seq, length(CAST(payload AS BLOB)) AS bytes FROM outbox WHERE slot = ? ORDER BY seq",
@@ -121,7 +125,7 @@ export class Outbox {
     return this.#count - this.#acknowledged.size;
   }
 
-  /** Messages given up so far, for lack of room or for their age. */
+  /** Messages given up so far. */
   get dropped(): number {
     return this.#dropped;
   }
@@ -210,6 +214,15 @@ export class Outbox {
     for (const seq of seqs) this.#inFlight.delete(seq);
   }
 
+  /** Gives a message up that the server will never take. */
+  refuse(seq: number): void {
+    this.#inFlight.delete(seq);
+    const found = this.#statements.rank.get(seq);
+    if (found === undefined) return;
+    this.#delete(seq);
+    this.#giveUp(victims.parse(found).rank, "refused");
+  }
+
   /** Gives up what has waited for too long. @returns how many messages */
   expire(now: number = Date.now()): number {
     let gone = 0;
@@ -249,7 +262,7 @@ export class Outbox {
     return true;
   }
 
-  #giveUp(rank: number, reason: "room" | "age"): void {
+  #giveUp(rank: number, reason: LossReason): void {
     this.#dropped++;
     this.#onGivenUp?.(messageKinds[rank], reason);
   }

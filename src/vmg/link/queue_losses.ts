@@ -1,14 +1,12 @@
 // Says what the queue of outgoing messages gave up: the first one at once, the rest together.
 
 import type { Logger } from "../../log.ts";
-import { type MessageKind, messageKinds } from "./outbox.ts";
-
-/** Why a message was given up. */
-export type LossReason = "room" | "age";
+import { type LossReason, type MessageKind, messageKinds } from "./outbox.ts";
 
 const reasons: Record<LossReason, string> = {
   room: "There is no room in the queue",
   age: "What waits is too old",
+  refused: "The server will never take it",
 };
 
 /** Counts losses and tells them to the log. */

@@ -63,6 +63,12 @@ export class VehicleReporter {
     this.#wake();
   }
 
+  /** The server may have forgotten the vehicle: it registers once more, and reports. */
+  registerAgain(): void {
+    this.#registered = false;
+    this.request("registration");
+  }
+
   async stop(): Promise<void> {
     this.#stopping.abort();
     await this.#running;

@@ -157,12 +157,22 @@ export class StateDatabase implements Disposable {
   }
 }
 
+const lockFile = "lock";
+
+/** Who only asks whether there is a gateway holds the lock for a moment: tries, and the time between two, milliseconds. */
+const lockTries = { most: 5, pause: 20 } as const;
+
 /** The lock is the operating system's: it ends with the process that holds it, however that ends. */
 function lockDirectory(directory: string): Deno.FsFile {
-  const path = join(directory, "lock");
+  const path = join(directory, lockFile);
   const file = Deno.openSync(path, { read: true, write: true, create: true, mode: 0o600 });
   try {
-    if (!file.tryLockSync(true)) {
+    let locked = file.tryLockSync(true);
+    for (let tries = 1; !locked && tries < lockTries.most; tries++) {
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, lockTries.pause);
+      locked = file.tryLockSync(true);
+    }
+    if (!locked) {
       const holder = Deno.readTextFileSync(path).trim();
       throw new StateLockedError(
         `${directory} is in use by another vehicle gateway${
@@ -176,6 +186,22 @@ function lockDirectory(directory: string): Deno.FsFile {
   } catch (error) {
     file.close();
     throw error;
+  }
+}
+
+/** Whether a gateway has this folder now: one that was killed has it no longer. */
+export function isInUse(directory: string): boolean {
+  let file: Deno.FsFile;
+  try {
+    file = Deno.openSync(join(directory, lockFile), { read: true });
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  }
+  try {
+    return !file.tryLockSync(false);
+  } finally {
+    file.close();
   }
 }
 

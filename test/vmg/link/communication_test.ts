@@ -128,6 +128,66 @@ Deno.test("when MQTT is back and holds, it is used again, and nothing goes twice
   assert.deepEqual(seen, Array.from(seen, (_, index) => seen[0] + index), "none is missing");
 });
 
+Deno.test("one message for which the server refuses a whole batch is found and given up, and the others go", async () => {
+  await using bench = await TestBench.start({ vmg: { telemetry: source(), link: quick, mqtt: nobody } });
+  const stored: unknown[] = [];
+  const sizes: number[] = [];
+  let first: Message[] | undefined;
+  bench.server.on("POST", `/api/v1/vehicles/${vin}/messages`, ({ body }) => {
+    const { messages } = body as { messages: Message[] };
+    // The first ones wait until there is something to halve.
+    if (first === undefined && messages.length < 4) return { status: 503, body: {} };
+    first ??= messages;
+    sizes.push(messages.length);
+    if (messages.some(({ payload }) => payload.count === 2)) {
+      const problem = {
+        type: "about:blank",
+        title: "Unprocessable Content",
+        status: 422,
+        detail: "two is too many",
+      };
+      return { status: 422, body: problem, headers: { "content-type": "application/problem+json" } };
+    }
+    stored.push(...messages.map(({ payload }) => payload.count));
+    return { status: 200, body: { accepted: messages.map(({ message_id }) => message_id), rejected: [] } };
+  });
+  const vmg = await bench.vmg();
+  await bench.server.until("the eighth", () => stored.includes(8));
+  assert.deepEqual(stored.slice(0, 8), [0, 1, 3, 4, 5, 6, 7, 8]);
+  assert.equal(vmg.link.messagesDropped, 1);
+  const said = bench.lines.filter((line) => line.includes("two is too many"));
+  assert.equal(said.length, 2, said.join("\n"));
+  assert.match(said[0], /It is sent once more/);
+  assert.match(
+    said[1],
+    /ERROR .*message \S+ on vehicle\/VMG-\S+\/telemetry alone: two is too many\. It is given up/,
+  );
+  assert.equal(sizes.filter((size) => size === 1).length >= 1, true, "it was sent alone");
+});
+
+Deno.test("a server that refuses every message makes the vehicle give up none", async () => {
+  await using bench = await TestBench.start({ vmg: { telemetry: source(), link: quick, mqtt: nobody } });
+  let broken = true;
+  const stored: unknown[] = [];
+  bench.server.on("POST", `/api/v1/vehicles/${vin}/messages`, ({ body }) => {
+    const { messages } = body as { messages: Message[] };
+    const problem = { type: "about:blank", title: "Bad Request", status: 400, detail: "nothing suits me" };
+    if (broken) {
+      return { status: 400, body: problem, headers: { "content-type": "application/problem+json" } };
+    }
+    stored.push(...messages.map(({ payload }) => payload.count));
+    return { status: 200, body: { accepted: messages.map(({ message_id }) => message_id), rejected: [] } };
+  });
+  const vmg = await bench.vmg();
+  const enough = () => taken(bench.server).length >= 30;
+  await bench.server.until("it has refused again and again", enough);
+  broken = false;
+  // A batch that was under way may have been refused in part.
+  const first = Array.from({ length: 10 }, (_, index) => index);
+  await bench.server.until("the first ten", () => first.every((count) => stored.includes(count)));
+  assert.equal(vmg.link.messagesDropped, 0);
+});
+
 Deno.test("a message that the server refuses does not hold up the others; one that it could not take comes again", async () => {
   await using bench = await TestBench.start({ vmg: { telemetry: source(), link: quick, mqtt: nobody } });
   let calls = 0;

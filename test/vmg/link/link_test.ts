@@ -82,7 +82,10 @@ Deno.test("a gateway whose address goes comes back from the next one", async () 
   address = "127.0.79.32";
   await bench.server.until("it is back", () => vmg.link.localAddress === "127.0.79.32");
   assert.equal(vmg.link.addressChanges, 1);
-  const online = bench.server.messages("status").filter(({ status }) => status === "online");
+  const online = await bench.server.until("it says so", () => {
+    const found = bench.server.messages("status").filter(({ status }) => status === "online");
+    return found.length >= 2 && found;
+  });
   assert.deepEqual(online.map(({ ip }) => ip), ["127.0.79.31", "127.0.79.32"]);
   assert(bench.lines.some((line) => line.includes("Local IP changed: 127.0.79.31 → none")));
 });
@@ -331,10 +334,22 @@ Deno.test("what the link says of itself stands in a file, also after the end", a
   await bench.vmg();
   await bench.server.connected();
   const running = await bench.server.until("the file", () => readLinkState(`${bench.directory}/${vin}`));
-  assert.deepEqual([running.vin, running.pid, running.stopped], [vin, Deno.pid, false]);
+  assert.deepEqual([running.vin, running.pid, running.stopped, running.running], [
+    vin,
+    Deno.pid,
+    false,
+    true,
+  ]);
   await bench.stop();
   const stopped = readLinkState(`${bench.directory}/${vin}`);
   assert.deepEqual([stopped?.stopped, stopped?.connected, stopped?.link.total_connections], [true, false, 1]);
+  assert.equal(stopped?.running, false);
+  // As a gateway that was killed leaves it: no goodbye, and nobody has the lock.
+  Deno.writeTextFileSync(
+    `${bench.directory}/${vin}/link.json`,
+    JSON.stringify({ ...stopped, running: undefined, stopped: false }),
+  );
+  assert.equal(readLinkState(`${bench.directory}/${vin}`)?.running, false);
   assert.equal(readLinkState(`${bench.directory}/nobody`), undefined);
   Deno.writeTextFileSync(`${bench.directory}/${vin}/link.json`, "{}");
   assert.throws(() => readLinkState(`${bench.directory}/${vin}`), /expected the state of a link/);

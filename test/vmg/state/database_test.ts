@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { DatabaseSync } from "node:sqlite";
 import { StateError, StateLockedError } from "../../../src/vmg/errors.ts";
 import { CommandLog } from "../../../src/vmg/state/command_log.ts";
-import { StateDatabase } from "../../../src/vmg/state/database.ts";
+import { isInUse, StateDatabase } from "../../../src/vmg/state/database.ts";
 
 async function folder(test: (directory: string) => void | Promise<void>): Promise<void> {
   const directory = await Deno.makeTempDir({ prefix: "vmg-state-" });
@@ -24,6 +24,17 @@ Deno.test("a second gateway on the same folder is refused with the process that 
       return true;
     });
     first.close();
+    StateDatabase.open(directory).close();
+  });
+});
+
+Deno.test("whether a gateway has the folder can be asked beside it, and ends with it", async () => {
+  await folder((directory) => {
+    assert.equal(isInUse(directory), false);
+    const state = StateDatabase.open(directory);
+    assert.deepEqual([isInUse(directory), isInUse(directory)], [true, true]);
+    state.close();
+    assert.equal(isInUse(directory), false);
     StateDatabase.open(directory).close();
   });
 });

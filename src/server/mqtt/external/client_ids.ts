@@ -69,12 +69,14 @@ export class ClientIds {
     const { store, holder, lease, log } = this.#options;
     if (this.#held.size === 0) return;
     const began = performance.now();
+    const asked = [...this.#held];
     try {
-      const kept = await store.prolong([...this.#held.keys()], holder, lease);
-      for (const [clientId, held] of this.#held) {
+      const kept = await store.prolong(asked.map(([clientId]) => clientId), holder, lease);
+      for (const [clientId, held] of asked) {
+        // What was given back, or taken, while the question was under way is no matter of its answer.
+        if (this.#held.get(clientId) !== held) continue;
         if (kept.has(clientId)) held.until = began + lease;
-        // One that was taken while the question was under way is not missed by its answer.
-        else if (held.until < began + lease) this.#lose(clientId, held, "another server has it");
+        else this.#lose(clientId, held, "another server has it");
       }
     } catch (error) {
       log.warn(`The hold on the broker's client ids is not prolonged: ${describeError(error)}`);

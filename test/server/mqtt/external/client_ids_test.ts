@@ -10,15 +10,28 @@ const random = "0123456789abcdef0123456789abcdef";
 /** What was asked of the store, and what it says. */
 function start() {
   const asked: string[] = [];
-  const state = { away: false, kept: new Set([`s-1-${random}`, `s-2-${random}`]) };
+  const state = {
+    away: false,
+    slow: { take: Promise.resolve(), prolong: Promise.resolve() },
+    kept: new Set([`s-1-${random}`, `s-2-${random}`]),
+  };
   const answer = <T>(what: string, value: T): Promise<T> => {
     asked.push(what);
     return state.away ? Promise.reject(new Error("the database is away")) : Promise.resolve(value);
   };
   const store: Pick<BrokerClients, "take" | "takeAbandoned" | "prolong" | "release" | "forget"> = {
     take: () => answer("take", `s-1-${random}`),
-    takeAbandoned: () => answer("takeAbandoned", { clientId: `s-2-${random}`, shareGroup: "old" }),
-    prolong: (ids) => answer(`prolong ${ids.map(shortId)}`, new Set(ids.filter((id) => state.kept.has(id)))),
+    takeAbandoned: async () => {
+      const found = await answer("takeAbandoned", { clientId: `s-2-${random}`, shareGroup: "old" });
+      await state.slow.take;
+      return found;
+    },
+    prolong: async (ids) => {
+      const kept = new Set(ids.filter((id) => state.kept.has(id)));
+      await answer(`prolong ${ids.map(shortId)}`, kept);
+      await state.slow.prolong;
+      return kept;
+    },
     release: (id) => answer(`release ${shortId(id)}`, undefined),
     forget: (id) => answer(`forget ${shortId(id)}`, undefined),
   };
@@ -40,6 +53,21 @@ Deno.test("an id that another server has taken meanwhile is lost at once, withou
   assert.ok(!other?.lost.aborted);
   assert.match(lines.join("\n"), /client id s-1 is this server's no longer/);
   assert.ok(!lines.join("\n").includes(random));
+});
+
+Deno.test("an id that is taken while others are prolonged is not lost for that", async () => {
+  const { ids, state } = start();
+  await ids.take("g");
+  const [take, prolong] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  state.slow = { take: take.promise, prolong: prolong.promise };
+  const taking = ids.takeAbandoned();
+  await new Promise((resolve) => setTimeout(resolve, 5));
+  const prolonging = ids.prolong();
+  take.resolve();
+  const other = await taking;
+  prolong.resolve();
+  await prolonging;
+  assert.ok(other && !other.lost.aborted);
 });
 
 Deno.test("while the database is away an id is held for its time and no longer", async () => {
