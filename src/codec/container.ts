@@ -1,23 +1,24 @@
-// The package container, version 1: a header, the manifest, its signature, the blobs.
+// The package container, version 2: a header, the manifest, its signature, one part for each zonal gateway.
 //
 //   offset  bytes  field
 //   0       4      magic, "OTAP"
-//   4       2      version, 1
+//   4       2      version, 2
 //   6       2      flags, 0: none is defined
 //   8       4      length of the manifest, M
 //   12      4      length of the signature, S
 //   16      M      manifest, canonical JSON (src/contract/package.ts)
 //   16+M    S      signature over the manifest's bytes: ML-DSA-65, 3,309 bytes
-//   16+M+S  …      blobs, back to back; a blob's offset in the manifest counts from here
+//   16+M+S  …      parts, back to back in the manifest's order; offsets in the manifest count from here
 //
-// Numbers are big-endian and unsigned. The last blob ends with the file: there is no byte that the signature does not
-// cover, itself or by a hash in the manifest.
+// A part holds, for each of its blobs, the blob's block table and the blob, back to back. Numbers are big-endian and unsigned.
+// The last part ends with the file: there is no byte that the signature does not cover, itself or by a hash in the manifest.
+// docs/package.md describes all of it.
 
 import { PackageFormatError } from "./errors.ts";
 
 /** "OTAP" */
 const magic = 0x4f544150;
-const version = 1;
+const version = 2;
 
 /** Bytes of the header. */
 export const headerSize = 16;
@@ -39,6 +40,11 @@ export interface PackageLimits {
    * @default 68719476736
    */
   maxFile?: number;
+  /**
+   * Bytes of one block table, which is held as a whole.
+   * @default 8388608
+   */
+  maxTable?: number;
 }
 
 /** {@linkcode PackageLimits} with every value set. */
@@ -50,6 +56,7 @@ export function resolveLimits(limits: PackageLimits = {}): ResolvedLimits {
     maxManifest: limits.maxManifest ?? 2 ** 20,
     maxImage: limits.maxImage ?? 2 ** 32,
     maxFile: limits.maxFile ?? 2 ** 36,
+    maxTable: limits.maxTable ?? 2 ** 23,
   };
   for (const [name, value] of Object.entries(resolved)) {
     if (!Number.isSafeInteger(value) || value < 1) {
@@ -65,8 +72,8 @@ export interface PackageHeader {
   signatureLength: number;
 }
 
-/** Offset of the first blob in the file. */
-export function blobsStart({ manifestLength, signatureLength }: PackageHeader): number {
+/** Offset of the first part in the file. */
+export function partsStart({ manifestLength, signatureLength }: PackageHeader): number {
   return headerSize + manifestLength + signatureLength;
 }
 
@@ -86,18 +93,19 @@ export function encodeHeader({ manifestLength, signatureLength }: PackageHeader)
  * Reads a header.
  *
  * @param bytes The file's first bytes.
- * @param fileSize Bytes of the whole file: lengths are checked against it before anything is reserved for them.
+ * @param fileSize Bytes of the whole file: lengths are checked against it before anything is reserved for them. undefined:
+ * it is not known, as of a stream
  * @param signatureSize Bytes of a signature of the algorithm in use.
  * @throws {PackageFormatError}
  */
 export function decodeHeader(
   bytes: Uint8Array,
-  fileSize: number,
+  fileSize: number | undefined,
   signatureSize: number,
   limits: ResolvedLimits,
 ): PackageHeader {
   // Endless data: a file beyond the limit is not looked at.
-  if (fileSize > limits.maxFile) {
+  if (fileSize !== undefined && fileSize > limits.maxFile) {
     throw new PackageFormatError(
       "too_large",
       `expected a package of at most ${limits.maxFile} bytes, got ${fileSize}`,
@@ -112,15 +120,14 @@ export function decodeHeader(
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   // Another kind of file passed off as a package.
   if (view.getUint32(0) !== magic) {
-    const found = [...bytes.subarray(0, 4)].map((byte) => byte.toString(16).padStart(2, "0")).join(" ");
-    throw new PackageFormatError("bad_magic", `expected the magic "OTAP" (4f 54 41 50), got ${found}`);
+    const first = [...bytes.subarray(0, 4)].map((byte) => byte.toString(16).padStart(2, "0")).join(" ");
+    throw new PackageFormatError("bad_magic", `expected the magic "OTAP" (4f 54 41 50), got ${first}`);
   }
   // A version whose rules this reader does not know, so could not check.
-  if (view.getUint16(4) !== version) {
-    throw new PackageFormatError(
-      "bad_version",
-      `expected container version ${version}, got ${view.getUint16(4)}`,
-    );
+  const found = view.getUint16(4);
+  if (found !== version) {
+    const why = found === 1 ? ": packages of version 1 are not read any more, build it again" : "";
+    throw new PackageFormatError("bad_version", `expected container version ${version}, got ${found}${why}`);
   }
   if (view.getUint16(6) !== 0) {
     throw new PackageFormatError("bad_flags", `expected no flags, got 0x${view.getUint16(6).toString(16)}`);
@@ -139,10 +146,10 @@ export function decodeHeader(
       `expected a signature of ${signatureSize} bytes, got ${header.signatureLength}`,
     );
   }
-  if (blobsStart(header) > fileSize) {
+  if (fileSize !== undefined && partsStart(header) > fileSize) {
     throw new PackageFormatError(
       "truncated",
-      `expected at least ${blobsStart(header)} bytes for manifest and signature, the file has ${fileSize}`,
+      `expected at least ${partsStart(header)} bytes for manifest and signature, the file has ${fileSize}`,
     );
   }
   return header;

@@ -12,6 +12,7 @@ import {
   type RunOptions,
 } from "./zstd_files.ts";
 import { checkDeltaSize, type ZstdBase } from "./zstd_stream.ts";
+import { deltaWindow } from "./zstd_windows.ts";
 
 /** Bytes of the base that are read and hashed at a time. */
 const pieceSize = 2 ** 20;
@@ -63,13 +64,12 @@ export async function applyDelta(
   options: RunOptions = {},
 ): Promise<void> {
   checkDeltaSize("target", range.imageSize);
-  // The window of a frame that knows its size is a power of two at least as large.
-  const maxWindow = Math.max(2 ** 10, 2 ** (32 - Math.clz32(range.imageSize)));
+  const maxWindow = deltaWindow(range.imageSize);
   await decompressRange(range, output, { ...options, maxWindow, base: zstdBase(base) });
 }
 
-/** The base, read to where zstd uses it; what was hashed is what is used. */
-function zstdBase({ path, sha256, size }: DeltaBase): ZstdBase {
+/** The base, read to where zstd uses it; what was hashed is what is used. Filling throws {@linkcode DeltaBaseError}. */
+export function zstdBase({ path, sha256, size }: DeltaBase): ZstdBase {
   return {
     size,
     fill(room) {

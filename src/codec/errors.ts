@@ -18,10 +18,13 @@ export type PackageErrorCode =
   | "unknown_key"
   | "bad_signature"
   | "wrong_vehicle"
-  // Blobs do not lie as the manifest says.
+  // Parts and blobs do not lie as the manifest says.
+  | "part_layout"
   | "blob_outside"
   | "blob_overlap"
   // Blobs are not what the manifest says.
+  | "table_hash"
+  | "block_hash"
   | "blob_hash"
   | "blob_not_zstd"
   | "blob_window"

@@ -5,8 +5,10 @@ import {
   type PackageEcu,
   type PackageManifest,
   packageManifest,
+  type PackageZone,
 } from "../contract/package.ts";
 import { mlDsa65, verify, type VerifyKey } from "../pqc/signature.ts";
+import { tableLength } from "./blocks.ts";
 import { canonicalJson, CanonicalJsonError } from "./canonical_json.ts";
 import type { ResolvedLimits } from "./container.ts";
 import {
@@ -15,9 +17,18 @@ import {
   PackageSignatureError,
   PackageTargetError,
 } from "./errors.ts";
+import { maxDeltaSize } from "./zstd_stream.ts";
 
-/** A blob with the size that it must have when decompressed. */
-export interface BlobEntry extends PackageBlob {
+/** A blob as it lies in its part, with what must come out of it. */
+export interface BlobEntry {
+  /** The zonal gateway whose part it lies in. */
+  readonly zone: string;
+  /** As the manifest has it. */
+  readonly blob: PackageBlob;
+  /** First byte of the blob itself, behind its table; counted as `blob.offset` is. */
+  readonly dataOffset: number;
+  /** Bytes of the block table. */
+  readonly tableLength: number;
   /** Of the image's payload. */
   readonly imageSha256: string;
   /** Bytes of the image's payload. */
@@ -28,10 +39,10 @@ export interface BlobEntry extends PackageBlob {
 export interface ManifestExpectations {
   /** Trusted keys by key id. */
   verifyKeys: ReadonlyMap<string, VerifyKey>;
-  /** VIN of the vehicle that would install it. */
-  expectVehicle: string;
-  /** Bytes behind the signature. */
-  blobBytes: number;
+  /** VIN of the vehicle that would install it; undefined: it is only looked at. */
+  expectVehicle: string | undefined;
+  /** Bytes behind the signature; undefined: they are not known yet. */
+  partBytes: number | undefined;
   limits: ResolvedLimits;
 }
 
@@ -48,9 +59,9 @@ export async function verifyManifest(
 ): Promise<{ manifest: PackageManifest; blobs: BlobEntry[] }> {
   const manifest = parseManifest(bytes);
   await verifySignature(manifest, bytes, signature, expectations.verifyKeys);
-  verifyVehicle(manifest, expectations.expectVehicle);
+  if (expectations.expectVehicle !== undefined) verifyVehicle(manifest, expectations.expectVehicle);
   verifyEntries(manifest, expectations.limits);
-  return { manifest, blobs: verifyLayout(manifest, expectations.blobBytes) };
+  return { manifest, blobs: verifyLayout(manifest, expectations.partBytes, expectations.limits) };
 }
 
 /**
@@ -141,6 +152,7 @@ export function verifyEntries(manifest: PackageManifest, limits: ResolvedLimits)
       if (ecus.has(ecu.ecu_id)) throw inconsistent(`ECU ${ecu.ecu_id} stands twice`);
       ecus.add(ecu.ecu_id);
       verifySegments(ecu);
+      verifyDelta(ecu);
       // Endless data: what an ECU's image may grow to is known before the first byte is decompressed.
       if (ecu.image.size > limits.maxImage) {
         throw new PackageFormatError(
@@ -172,32 +184,92 @@ function verifySegments(ecu: PackageEcu): void {
   }
 }
 
+/** Endless data: a delta's base and target lie in memory while it is applied. A delta from an image to itself is none. */
+function verifyDelta({ ecu_id, blob, image }: PackageEcu): void {
+  if (blob.encoding !== "zstd-delta") return;
+  for (const [what, size] of [["base", blob.base.size], ["target", image.size]] as const) {
+    if (size <= maxDeltaSize) continue;
+    throw new PackageFormatError(
+      "too_large",
+      `ECU ${ecu_id}: expected a delta's ${what} of at most ${maxDeltaSize} bytes, got ${size}`,
+    );
+  }
+  if (blob.base.sha256 === image.sha256) throw inconsistent(`ECU ${ecu_id}: a delta from an image to itself`);
+}
+
 /**
- * Blobs that reach into one another, out of the file, or leave room for bytes that nobody signed: the blobs lie back to
- * back in the order of their first ECU, and end with the file.
+ * Parts and blobs that reach into one another, out of the file, or leave room for bytes that nobody signed: parts lie back to
+ * back in the manifest's order and end with the file; in each part the blobs lie so in the order of their first ECU. Only ECUs
+ * of one part share a blob: each part stands alone.
+ *
+ * @param partBytes Bytes behind the signature; undefined: the reader sees to it that there are as many as the parts have.
  */
-export function verifyLayout(manifest: PackageManifest, blobBytes: number): BlobEntry[] {
+export function verifyLayout(
+  manifest: PackageManifest,
+  partBytes: number | undefined,
+  limits: ResolvedLimits,
+): BlobEntry[] {
   const blobs: BlobEntry[] = [];
-  const known = new Map<number, BlobEntry>();
   let end = 0;
-  for (const ecu of manifest.zonal_gateways.flatMap((zone) => zone.ecus)) {
-    const { blob, image } = ecu;
+  for (const zone of manifest.zonal_gateways) {
     // Both are below 2^53, their sum is exact enough to exceed the file.
-    if (blob.offset + blob.length > blobBytes) {
+    if (zone.offset + zone.length > (partBytes ?? limits.maxFile)) {
       throw new PackageContentError(
         "blob_outside",
-        `ECU ${ecu.ecu_id}: expected its blob within ${blobBytes} bytes, got ${blob.length} bytes at ${blob.offset}`,
+        `${zone.zonal_gateway_id}: expected its part within ${partBytes ?? limits.maxFile} bytes, ` +
+          `got ${zone.length} bytes at ${zone.offset}`,
       );
     }
-    const same = known.get(blob.offset);
+    if (zone.offset !== end) {
+      throw new PackageContentError(
+        "part_layout",
+        `${zone.zonal_gateway_id}: expected its part at ${end}, behind the one before it, got ${zone.offset}`,
+      );
+    }
+    blobs.push(...verifyPart(zone, manifest.block_size, limits));
+    end += zone.length;
+  }
+  if (partBytes !== undefined && end !== partBytes) {
+    throw new PackageFormatError("trailing_bytes", `expected ${end} bytes of parts, got ${partBytes}`);
+  }
+  return blobs;
+}
+
+function verifyPart(zone: PackageZone, blockSize: number, limits: ResolvedLimits): BlobEntry[] {
+  const blobs = new Map<number, BlobEntry>();
+  const partEnd = zone.offset + zone.length;
+  let end = zone.offset;
+  for (const { ecu_id, blob, image } of zone.ecus) {
+    const table = tableLength(blob.length, blockSize);
+    const at = `ECU ${ecu_id}`;
+    if (blob.offset + table + blob.length > partEnd) {
+      throw new PackageContentError(
+        "blob_outside",
+        `${at}: expected its blob within its gateway's part, which ends at ${partEnd}, ` +
+          `got ${blob.length} bytes and a table of ${table} at ${blob.offset}`,
+      );
+    }
+    // Endless data: the table is held as a whole.
+    if (table > limits.maxTable) {
+      throw new PackageFormatError(
+        "too_large",
+        `${at}: expected a block table of at most ${limits.maxTable} bytes, got ${table}`,
+      );
+    }
+    const entry = {
+      zone: zone.zonal_gateway_id,
+      blob,
+      dataOffset: blob.offset + table,
+      tableLength: table,
+      imageSha256: image.sha256,
+      imageSize: image.size,
+    };
+    const same = blobs.get(blob.offset);
     if (same) {
-      if (
-        same.length !== blob.length || same.sha256 !== blob.sha256 || same.imageSha256 !== image.sha256 ||
-        same.imageSize !== image.size
-      ) {
+      if (!isSameBlob(same, entry)) {
         throw new PackageContentError(
           "blob_overlap",
-          `ECU ${ecu.ecu_id}: its blob begins where another blob lies, at ${blob.offset}`,
+          `${at}: its blob begins where another blob lies, at ${blob.offset}`,
         );
       }
       continue;
@@ -205,18 +277,27 @@ export function verifyLayout(manifest: PackageManifest, blobBytes: number): Blob
     if (blob.offset !== end) {
       throw new PackageContentError(
         "blob_overlap",
-        `ECU ${ecu.ecu_id}: expected its blob at ${end}, behind the one before it, got ${blob.offset}`,
+        `${at}: expected its blob at ${end}, behind the one before it, got ${blob.offset}`,
       );
     }
-    const entry = { ...blob, imageSha256: image.sha256, imageSize: image.size };
-    known.set(blob.offset, entry);
-    blobs.push(entry);
-    end += blob.length;
+    blobs.set(blob.offset, entry);
+    end += table + blob.length;
   }
-  if (end !== blobBytes) {
-    throw new PackageFormatError("trailing_bytes", `expected ${end} bytes of blobs, got ${blobBytes}`);
+  if (end !== partEnd) {
+    throw new PackageContentError(
+      "part_layout",
+      `${zone.zonal_gateway_id}: expected its part to end with its last blob, at ${end}, got ${partEnd}`,
+    );
   }
-  return blobs;
+  return [...blobs.values()];
+}
+
+function isSameBlob(a: BlobEntry, b: BlobEntry): boolean {
+  const [base, other] = [a, b].map(({ blob }) => blob.encoding === "zstd-delta" ? blob.base : undefined);
+  return a.blob.encoding === b.blob.encoding && a.blob.length === b.blob.length &&
+    a.blob.sha256 === b.blob.sha256 && a.blob.table_sha256 === b.blob.table_sha256 &&
+    a.imageSha256 === b.imageSha256 && a.imageSize === b.imageSize &&
+    base?.sha256 === other?.sha256 && base?.size === other?.size;
 }
 
 function inconsistent(what: string): PackageFormatError {

@@ -1,23 +1,19 @@
 // Opens an update package in the vehicle: nothing of it is used before the check that speaks for it.
 
-import { fileImage } from "../../hardware/flash/format/file_image.ts";
-import type { FirmwareImage } from "../../hardware/flash/image.ts";
 import type { PackageEcu, PackageManifest } from "../contract/package.ts";
-import { mlDsa65, type VerifyKey } from "../pqc/signature.ts";
-import {
-  blobsStart,
-  decodeHeader,
-  headerSize,
-  type PackageHeader,
-  type PackageLimits,
-  resolveLimits,
-} from "./container.ts";
-import { PackageFormatError } from "./errors.ts";
+import type { VerifyKey } from "../pqc/signature.ts";
+import { type PackageLimits, partsStart, type ResolvedLimits, resolveLimits } from "./container.ts";
+import type { DeltaBase } from "./delta.ts";
+import { DeltaBaseError, PackageFormatError } from "./errors.ts";
+import { FrontReader, type PackageFront } from "./front.ts";
 import { type BlobEntry, verifyManifest } from "./manifest.ts";
 import type { CodecPool } from "./pool.ts";
 import { results } from "./protocol.ts";
 import { readRange } from "./whole_file.ts";
 import type { CompressedRange, RunOptions } from "./zstd_files.ts";
+
+/** Bytes of the front that are read at a time. */
+const frontChunk = 64 * 1024;
 
 /** Options of {@linkcode openPackage}. */
 export interface OpenPackageOptions {
@@ -30,12 +26,10 @@ export interface OpenPackageOptions {
   pool: CodecPool;
 }
 
-/** How far {@linkcode UpdatePackage.verifyBlobs} is. */
-export interface VerifyProgress {
-  /** Compressed bytes of all blobs. */
-  total: number;
-  /** Compressed bytes that are through. */
-  done: number;
+/** Options of {@linkcode UpdatePackage.extractImage}. */
+export interface ExtractOptions extends RunOptions {
+  /** The delta's base, where the blob is one. */
+  base?: DeltaBase;
 }
 
 /** A package whose manifest is signed, is for this vehicle, and agrees with its file. Its blobs are yet to be verified. */
@@ -63,56 +57,44 @@ export class UpdatePackage {
   }
 
   /**
-   * Verifies every blob: the compressed form's hash, then what decompression gives, its size and its hash.
-   *
-   * @throws {PackageContentError}
-   */
-  async verifyBlobs(
-    { signal, onProgress }: { signal?: AbortSignal; onProgress?: (progress: VerifyProgress) => void } = {},
-  ): Promise<void> {
-    const total = this.blobs.reduce((sum, { length }) => sum + length, 0);
-    let done = 0;
-    for (const blob of this.blobs) {
-      await this.#extract(blob, undefined, {
-        signal,
-        onProgress: (bytes) => {
-          done += bytes;
-          onProgress?.({ total, done });
-        },
-      });
-    }
-  }
-
-  /**
-   * Leaves an ECU's image at `output`, verified once more, whole or not at all.
+   * Makes an ECU's image and, where `output` is given, leaves it there, whole or not at all: the blob's hash is checked, then
+   * the image's size and hash. `onProgress` counts bytes of the blob.
    *
    * @param entry One of this package's manifest.
    * @throws {PackageContentError}
+   * @throws {DeltaBaseError} If the blob is a delta and its base is not there, or not what the manifest says.
    * @throws {RangeError} For an entry that is not this package's.
    */
-  async extractImage(entry: PackageEcu, output: string, options: RunOptions = {}): Promise<FirmwareImage> {
-    const blob = this.blobs.find(({ offset }) => offset === entry.blob.offset);
+  async extractImage(
+    entry: PackageEcu,
+    output: string | undefined,
+    { base, ...options }: ExtractOptions = {},
+  ): Promise<void> {
+    const found = this.blobs.find(({ blob: { offset } }) => offset === entry.blob.offset);
     const own = this.manifest.zonal_gateways.some(({ ecus }) => ecus.includes(entry));
-    if (!blob || !own) {
+    if (!found || !own) {
       throw new RangeError(`expected an entry of this package's manifest, got ${entry.ecu_id}`);
     }
-    await this.#extract(blob, output, options);
-    const { segments, sha256, download } = entry.image;
-    const hints = download &&
-      { dataFormat: download.data_format, erase: download.erase, call: download.call };
-    return fileImage(output, segments, Uint8Array.fromHex(sha256), hints);
-  }
-
-  async #extract(blob: BlobEntry, output: string | undefined, options: RunOptions): Promise<void> {
+    const { blob, dataOffset, imageSha256, imageSize } = found;
     const range: CompressedRange = {
       path: this.path,
-      offset: this.#start + blob.offset,
+      offset: this.#start + dataOffset,
       length: blob.length,
       sha256: blob.sha256,
-      imageSha256: blob.imageSha256,
-      imageSize: blob.imageSize,
+      imageSha256,
+      imageSize,
     };
-    await this.#pool.run({ kind: "extract", range, output }, results.extract, options);
+    if (blob.encoding === "zstd") {
+      await this.#pool.run({ kind: "extract", range, output }, results.extract, options);
+      return;
+    }
+    if (base?.sha256 !== blob.base.sha256 || base.size !== blob.base.size) {
+      throw new DeltaBaseError(
+        `${entry.ecu_id}: expected a base of ${blob.base.size} bytes with SHA-256 ${blob.base.sha256} for its delta, ` +
+          `got ${base === undefined ? "none" : `${base.size} bytes with ${base.sha256}`}`,
+      );
+    }
+    await this.#pool.run({ kind: "apply_delta", base, range, output }, results.apply_delta, options);
   }
 }
 
@@ -125,40 +107,26 @@ export class UpdatePackage {
 export async function openPackage(path: string, options: OpenPackageOptions): Promise<UpdatePackage> {
   const limits = resolveLimits(options.limits);
   const { size } = await Deno.stat(path);
-  const header = decodeHeader(
-    await readExactly(path, 0, Math.min(headerSize, size)),
-    size,
-    mlDsa65.signature,
-    limits,
-  );
-  const { manifestBytes, signature } = await readFront(path, header);
-  const start = blobsStart(header);
-  const { manifest, blobs } = await verifyManifest(manifestBytes, signature, {
+  const front = await readFront(path, size, limits);
+  const start = partsStart(front.header);
+  const { manifest, blobs } = await verifyManifest(front.manifestBytes, front.signature, {
     verifyKeys: options.verifyKeys,
     expectVehicle: options.expectVehicle,
-    blobBytes: size - start,
+    partBytes: size - start,
     limits,
   });
   return new UpdatePackage(path, manifest, blobs, start, options.pool);
 }
 
-async function readFront(
-  path: string,
-  { manifestLength, signatureLength }: PackageHeader,
-): Promise<{ manifestBytes: Uint8Array; signature: Uint8Array }> {
-  const bytes = await readExactly(path, headerSize, manifestLength + signatureLength);
-  return { manifestBytes: bytes.subarray(0, manifestLength), signature: bytes.subarray(manifestLength) };
-}
-
-async function readExactly(path: string, offset: number, length: number): Promise<Uint8Array> {
-  const bytes = new Uint8Array(length);
-  let at = 0;
-  for await (const chunk of readRange(path, offset, length, length)) {
-    bytes.set(chunk, at);
-    at += chunk.length;
+async function readFront(path: string, size: number, limits: ResolvedLimits): Promise<PackageFront> {
+  const reader = new FrontReader(size, limits);
+  for await (const chunk of readRange(path, 0, size, frontChunk)) {
+    reader.push(chunk);
+    if (reader.front) return reader.front;
   }
-  if (at !== length) {
-    throw new PackageFormatError("truncated", `expected ${length} bytes at ${offset} of ${path}, got ${at}`);
-  }
-  return bytes;
+  reader.finish();
+  throw new PackageFormatError(
+    "truncated",
+    `expected a manifest and a signature in ${path}, got ${reader.length} bytes`,
+  );
 }

@@ -1,7 +1,7 @@
 // What the pool and its workers say to each other.
 
 import { z } from "zod";
-import type { BlobFile } from "./assemble.ts";
+import type { BlobFile, TabledBlob } from "./assemble.ts";
 import type { DeltaBase } from "./delta.ts";
 import { DeltaBaseError, PackageError, packageError, type PackageErrorCode } from "./errors.ts";
 import type { CompressedRange } from "./zstd_files.ts";
@@ -12,7 +12,9 @@ export type Job =
   | { kind: "extract"; range: CompressedRange; output: string | undefined }
   | { kind: "make_delta"; base: DeltaBase; target: string; output: string; level: number }
   | { kind: "apply_delta"; base: DeltaBase; range: CompressedRange; output: string | undefined }
-  | { kind: "assemble"; front: Uint8Array; blobs: readonly BlobFile[]; output: string };
+  | { kind: "check"; blob: BlobFile }
+  | { kind: "tabulate"; blob: BlobFile; blockSize: number }
+  | { kind: "assemble"; front: Uint8Array; blobs: readonly TabledBlob[]; output: string };
 
 /** From the pool to a worker. A worker has one job at a time. */
 export type ToWorker = { type: "run"; id: number; job: Job } | { type: "abort"; id: number };
@@ -59,6 +61,8 @@ export const results = {
   extract: z.undefined(),
   make_delta: compressed,
   apply_delta: z.undefined(),
+  check: z.undefined(),
+  tabulate: z.instanceof(Uint8Array),
   assemble: z.object({ sha256: z.string(), size: z.number() }),
 } satisfies Record<Job["kind"], z.ZodType>;
 

@@ -2,7 +2,7 @@
 /// <reference lib="deno.worker" />
 // The thread that compresses, decompresses and hashes, so that no other thing waits for it.
 
-import { assembleFile } from "./assemble.ts";
+import { assembleFile, checkFile, tabulate } from "./assemble.ts";
 import { applyDelta, makeDelta } from "./delta.ts";
 import { type FromWorker, type Job, toWire, type ToWorker } from "./protocol.ts";
 import { compressFile, extractRange } from "./zstd.ts";
@@ -44,6 +44,10 @@ function execute(job: Job, options: RunOptions): Promise<unknown> {
       return makeDelta(job.base, job.target, job.output, job.level, options);
     case "apply_delta":
       return applyDelta(job.base, job.range, job.output, options);
+    case "check":
+      return checkFile(job.blob, options);
+    case "tabulate":
+      return tabulate(job.blob, job.blockSize, options);
     case "assemble":
       return assembleFile(job.front, job.blobs, job.output, options);
   }

@@ -9,12 +9,7 @@ import {
   type RunOptions,
 } from "./zstd_files.ts";
 import { checkLevel } from "./zstd_levels.ts";
-
-/**
- * Largest window as a power of two: 8 MiB, what RFC 8878, section 3.1.1.1.2, recommends every decoder to support. A frame
- * that asks for more is refused, since the window is memory of the vehicle.
- */
-const maxWindowLog = 23;
+import { imageWindow, imageWindowLog } from "./zstd_windows.ts";
 
 /**
  * Compresses a file to one frame with its content size and a checksum, as the `zstd` command does.
@@ -30,7 +25,7 @@ export async function compressFile(
 ): Promise<CompressedFile> {
   checkLevel(level);
   // Levels below 20 stay within 8 MiB by themselves, and choose less for small input.
-  const windowLog = level >= 20 ? maxWindowLog : undefined;
+  const windowLog = level >= 20 ? imageWindowLog : undefined;
   return await compressThrough(input, output, { ...options, level, windowLog });
 }
 
@@ -44,5 +39,5 @@ export async function extractRange(
   output: string | undefined,
   options: RunOptions = {},
 ): Promise<void> {
-  await decompressRange(range, output, { ...options, maxWindow: 2 ** maxWindowLog });
+  await decompressRange(range, output, { ...options, maxWindow: imageWindow });
 }

@@ -2,28 +2,15 @@
 // and files that appear whole or not at all.
 
 import { createHash } from "node:crypto";
-import { PackageContentError, type PackageErrorCode } from "./errors.ts";
+import { PackageContentError } from "./errors.ts";
+import { type ExpectedImage, ImageDecoder } from "./image_decoder.ts";
 import { readRange, writeWhole } from "./whole_file.ts";
-import { ZstdError, type ZstdErrorCode } from "./zstd_errors.ts";
-import {
-  ZstdCompressor,
-  type ZstdCompressorOptions,
-  ZstdDecompressor,
-  type ZstdDecompressorOptions,
-} from "./zstd_stream.ts";
+import { ZstdCompressor, type ZstdCompressorOptions, type ZstdDecompressorOptions } from "./zstd_stream.ts";
 
 /** Bytes that are read at a time. */
 const inputSize = 256 * 1024;
 /** Time in ms after which messages to the thread get their turn. */
 const turnAfter = 20;
-
-/** What zstd's errors say of the package; the others are not its fault. */
-const packageCodes: Partial<Record<ZstdErrorCode, PackageErrorCode>> = {
-  bad_data: "blob_not_zstd",
-  truncated: "image_too_short",
-  output_limit: "image_too_long",
-  window_limit: "blob_window",
-};
 
 /** A file that was compressed. */
 export interface CompressedFile {
@@ -38,7 +25,7 @@ export interface CompressedFile {
 }
 
 /** Where a compressed image lies, and what must come out. */
-export interface CompressedRange {
+export interface CompressedRange extends ExpectedImage {
   path: string;
   /** First byte in the file. */
   offset: number;
@@ -46,10 +33,6 @@ export interface CompressedRange {
   length: number;
   /** Of the compressed form, hexadecimal. */
   sha256: string;
-  /** Of the image, hexadecimal. */
-  imageSha256: string;
-  /** Bytes of the image: not one more is made. */
-  imageSize: number;
 }
 
 /** What the long-running functions take beside their data. */
@@ -121,7 +104,15 @@ export async function decompressRange(
 ): Promise<void> {
   await checkCompressed(range, options.signal);
   const run = async (write: (bytes: Uint8Array) => void) => {
-    for await (const piece of checkedImage(range, options)) write(piece);
+    const turn = turns(options.signal);
+    using decoder = new ImageDecoder({ ...options, ...range });
+    for await (const chunk of readWatched(range.path, range.offset, range.length, options)) {
+      for (const piece of decoder.push(chunk)) {
+        write(piece);
+        await turn();
+      }
+    }
+    decoder.finish();
   };
   if (output === undefined) await run(() => {});
   else await writeWhole(output, run);
@@ -144,63 +135,6 @@ async function checkCompressed(range: CompressedRange, signal: AbortSignal | und
   }
 }
 
-async function* checkedImage(
-  range: CompressedRange,
-  options: DecompressOptions,
-): AsyncGenerator<Uint8Array, void, void> {
-  const hash = createHash("sha256");
-  let size = 0;
-  const turn = turns(options.signal);
-  for await (const piece of explained(decompressed(range, options), range)) {
-    size += piece.length;
-    hash.update(piece);
-    yield piece;
-    await turn();
-  }
-  if (size < range.imageSize) {
-    throw new PackageContentError(
-      "image_too_short",
-      `expected an image of ${range.imageSize} bytes, got ${size}`,
-    );
-  }
-  const found = hash.digest("hex");
-  if (found !== range.imageSha256) {
-    throw new PackageContentError(
-      "image_hash",
-      `expected an image with SHA-256 ${range.imageSha256}, got one with ${found}`,
-    );
-  }
-}
-
-async function* decompressed(
-  range: CompressedRange,
-  options: DecompressOptions,
-): AsyncGenerator<Uint8Array, void, void> {
-  using zstd = new ZstdDecompressor({ ...options, maxOutput: range.imageSize });
-  for await (const chunk of readWatched(range.path, range.offset, range.length, options)) {
-    yield* zstd.push(chunk);
-  }
-  zstd.finish();
-}
-
-/** Says of zstd's errors which blob they are about. */
-async function* explained(
-  pieces: AsyncIterable<Uint8Array>,
-  range: CompressedRange,
-): AsyncGenerator<Uint8Array, void, void> {
-  try {
-    yield* pieces;
-  } catch (cause) {
-    const code = cause instanceof ZstdError ? packageCodes[cause.code] : undefined;
-    if (code === undefined || !(cause instanceof ZstdError)) throw cause;
-    throw new PackageContentError(
-      code,
-      `expected one Zstandard frame of an image of ${range.imageSize} bytes at ${range.offset}: ${cause.message}`,
-      { cause },
-    );
-  }
-}
-
 /**
  * Lets messages to the thread in from time to time, that the work is called off among them. A timer does it: neither what
  * ends at once nor an immediate is sure to.
@@ -216,7 +150,7 @@ function turns(signal: AbortSignal | undefined): () => Promise<void> {
 }
 
 /** A file's bytes, as long as nobody calls the work off. */
-async function* readWatched(
+export async function* readWatched(
   path: string,
   offset: number,
   length: number,

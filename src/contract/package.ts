@@ -8,7 +8,10 @@ import * as id from "./identifiers.ts";
 export const packageFormat = "zonebench-package";
 
 /** Version of the container and of the manifest's schema. */
-export const packageVersion = 1;
+export const packageVersion = 2;
+
+/** Sizes that blocks may have: powers of two. Bounds both what a reader holds and how much is hashed for one. */
+export const blockSizes = { lowest: 2 ** 12, highest: 2 ** 20, default: 2 ** 16 } as const;
 
 /** Addresses of an ECU are 32 bits wide. */
 const addressSpace = 2 ** 32;
@@ -41,16 +44,30 @@ export const packageImage = z.strictObject({
   download: packageDownload.optional(),
 });
 
-/** The image's payload as it lies in the package. */
-export const packageBlob = z.strictObject({
-  encoding: z.literal("zstd"),
-  /** First byte, counted from the first byte behind the signature. */
+/** Where a blob lies and what it is. Its block table lies right before it. */
+const blobForm = {
+  /** First byte of the block table, counted from the first byte behind the signature. */
   offset: id.byteCount,
-  /** Bytes of the compressed form. */
+  /** Bytes of the blob, without its block table. */
   length: id.byteCount.min(1),
-  /** Of the compressed form. */
+  /** Of the blob. */
   sha256: id.sha256,
-});
+  /** Of the block table. */
+  table_sha256: id.sha256,
+};
+
+/** The image's payload as it lies in the package. */
+export const packageBlob = z.discriminatedUnion("encoding", [
+  /** One Zstandard frame of the payload. */
+  z.strictObject({ encoding: z.literal("zstd"), ...blobForm }),
+  /** One Zstandard frame of what the payload has beyond another one, as `zstd --patch-from` makes it. */
+  z.strictObject({
+    encoding: z.literal("zstd-delta"),
+    ...blobForm,
+    /** The payload that the delta begins with. */
+    base: z.strictObject({ sha256: id.sha256, size: id.byteCount.min(1) }),
+  }),
+]);
 
 /** What must hold before ECUs are changed: a measured value within limits. */
 export const packageCondition = z.strictObject({
@@ -74,9 +91,13 @@ export const packageEcu = z.strictObject({
   blob: packageBlob,
 });
 
-/** The ECUs behind one zonal gateway. */
+/** The ECUs behind one zonal gateway, and their part of the package: all that they need, in one range of bytes. */
 export const packageZone = z.strictObject({
   zonal_gateway_id: id.zonalGatewayId,
+  /** First byte of the part, counted from the first byte behind the signature. */
+  offset: id.byteCount,
+  /** Bytes of the part: block tables and blobs. */
+  length: id.byteCount.min(1),
   ecus: z.array(packageEcu).min(1),
 });
 
@@ -90,6 +111,11 @@ export const packageManifest = z.strictObject({
   created: id.timestamp,
   /** SHA-256 of the signing key's SubjectPublicKeyInfo. */
   key_id: id.sha256,
+  /** Bytes of a block; a blob's last one may have fewer. */
+  block_size: z.int().min(blockSizes.lowest).max(blockSizes.highest).refine(
+    (size) => (size & (size - 1)) === 0,
+    "must be a power of two",
+  ),
   /** Conditions of the vehicle, beside its own settings. */
   conditions: z.array(packageCondition).max(32).optional(),
   zonal_gateways: z.array(packageZone).min(1),

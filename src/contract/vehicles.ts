@@ -31,6 +31,8 @@ export const vciEcu = z.strictObject({
   serial_number: id.label.optional(),
   part_number: id.label.optional(),
   supplier: id.label.optional(),
+  /** SHA-256 of a payload that the gateway keeps a copy of for this ECU: the next image may come as a delta to it. */
+  base_sha256: id.sha256.optional(),
   /** `unreachable`: the ECU did not answer; `error` says how that was seen. */
   status: z.enum(["ok", "unreachable"]).default("ok"),
   error: id.label.optional(),

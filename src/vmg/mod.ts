@@ -23,6 +23,7 @@ import { VehicleReporter } from "./link/vehicle_report.ts";
 import type { UpdateSettings, VmgOptions } from "./options.ts";
 import { CommandLog } from "./state/command_log.ts";
 import { StateDatabase } from "./state/database.ts";
+import { ImageStore, keptImages } from "./update/image_store.ts";
 import { UpdateJournal } from "./update/journal.ts";
 import { UpdateRunner } from "./update/runner.ts";
 import { SelfUpdate } from "./update/self_update.ts";
@@ -138,6 +139,11 @@ function assemble(options: VmgOptions, state: StateDatabase): RunningVmg {
     timeout: options.diagnostics?.timeout ?? 20_000,
     log,
   });
+  const images = new ImageStore({
+    directory: join(options.directory, "images"),
+    keep: settings.keepImages,
+    pool: options.pool,
+  });
   const runner = new UpdateRunner({
     vehicle,
     bus,
@@ -148,6 +154,7 @@ function assemble(options: VmgOptions, state: StateDatabase): RunningVmg {
     verifyKeys: new Map(options.packageKeys.map((key) => [key.keyId, key])),
     pool: options.pool,
     directory: join(options.directory, "packages"),
+    images,
     backups: join(options.directory, "backups"),
     source,
     settings,
@@ -159,7 +166,16 @@ function assemble(options: VmgOptions, state: StateDatabase): RunningVmg {
   const reporter = new VehicleReporter({
     vehicle,
     rest,
-    read: (trigger, signal) => readVci({ vehicle, bus, trigger, parallel: parallelReads, log, signal }),
+    read: (trigger, signal) =>
+      readVci({
+        vehicle,
+        bus,
+        trigger,
+        parallel: parallelReads,
+        kept: () => keptImages(journal, images),
+        log,
+        signal,
+      }),
     changing: () => runner.installing,
     onRegistered: (acknowledgedBy) => confirmations.told(acknowledgedBy),
     onAnswer: (outdated) => {
@@ -321,6 +337,7 @@ function updateSettings(settings: UpdateSettings, vmgId: string): Required<Updat
     conditions = [],
     conditionTimeout = 3_600_000,
     conditionInterval = 1_000,
+    keepImages = 1024 ** 3,
     fingerprint = new TextEncoder().encode(vmgId).subarray(0, 16),
   } = settings;
   const numbers = {
@@ -335,6 +352,7 @@ function updateSettings(settings: UpdateSettings, vmgId: string): Required<Updat
     rollBackPatience,
     conditionTimeout,
     conditionInterval,
+    keepImages,
   };
   for (const [name, value] of Object.entries(numbers)) {
     if (!Number.isSafeInteger(value) || value < 0) {

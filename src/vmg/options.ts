@@ -152,6 +152,11 @@ export interface UpdateSettings {
   conditionTimeout?: number;
   /** Time between two looks at it. @default 1000 */
   conditionInterval?: number;
+  /**
+   * Bytes of installed images that are kept, the newest: the next update can then be a delta to them. 0 keeps none.
+   * @default 1073741824 (1 GiB)
+   */
+  keepImages?: number;
   /** Bytes that are written to the ECUs' fingerprint identifier: who flashed. @default the gateway's id in ASCII, at most 16 bytes */
   fingerprint?: Uint8Array;
 }

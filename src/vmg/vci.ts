@@ -18,6 +18,8 @@ export interface ReadVciOptions {
   trigger: string;
   /** ECUs of one zonal gateway that are read at once. @default 4 */
   parallel?: number;
+  /** SHA-256 of the images that this gateway keeps a copy of, by the ECU that they are installed in. @default none */
+  kept?: () => Promise<ReadonlyMap<string, string>>;
   log: Logger;
   signal?: AbortSignal;
 }
@@ -47,12 +49,16 @@ export async function readVci(options: ReadVciOptions): Promise<Vci> {
       mapBounded(vehicle.ecus.filter((ecu) => ecu.zonalGatewayId === zonalGatewayId), parallel, read)
     ),
   );
+  const kept = await options.kept?.() ?? new Map<string, string>();
   return {
     device_id: vehicle.vmgId,
     vin: vehicle.vin,
     timestamp: new Date().toISOString(),
     trigger,
-    ecus: zones.flat(),
+    ecus: zones.flat().map((ecu) => {
+      const base = kept.get(ecu.ecu_id);
+      return base === undefined ? ecu : { ...ecu, base_sha256: base };
+    }),
   };
 }
 

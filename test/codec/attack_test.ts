@@ -8,6 +8,8 @@ import { sign } from "../../src/pqc/signature.ts";
 import {
   noise,
   open,
+  openAll,
+  read,
   sha256,
   signingKey,
   verifyKeys,
@@ -19,11 +21,20 @@ import {
 interface Ecu {
   ecu_id: string;
   image: { sha256: string; size: number; segments: { address: number; length: number }[] };
-  blob: { offset: number; length: number; sha256: string; encoding?: string };
+  blob: Record<string, unknown> & { offset: number; length: number; sha256: string; table_sha256: string };
+}
+
+interface Zone {
+  id: string;
+  /** First byte of its part. */
+  offset?: number;
+  /** Bytes of its part. */
+  length?: number;
+  ecus: Ecu[];
 }
 
 /** A manifest's text in canonical form, written out here member by member. */
-function manifestText(zones: { id: string; ecus: Ecu[] }[], rest: Record<string, unknown> = {}): string {
+function manifestText(zones: Zone[], rest: Record<string, unknown> = {}): string {
   const sorted = (value: unknown): unknown => {
     if (Array.isArray(value)) return value.map(sorted);
     if (typeof value !== "object" || value === null) return value;
@@ -33,13 +44,16 @@ function manifestText(zones: { id: string; ecus: Ecu[] }[], rest: Record<string,
   };
   return JSON.stringify(sorted({
     format: "zonebench-package",
-    version: 1,
+    version: 2,
+    block_size: blockSize,
     package_id: "0d9a3c52-7d1e-4a57-8f6e-3c9ad1f0b101",
     vehicle_id: vin,
     created: "2026-01-31T10:00:00Z",
     key_id: signingKey.publicKey.keyId,
-    zonal_gateways: zones.map(({ id, ecus }) => ({
+    zonal_gateways: zones.map(({ id, offset = 0, length = part.length, ecus }) => ({
       zonal_gateway_id: id,
+      offset,
+      length,
       ecus: ecus.map((ecu) => ({
         ecu_type: "BODY_CONTROLLER",
         hw_version: "HW-1",
@@ -59,7 +73,7 @@ async function craft(bench: Workbench, manifest: string | Uint8Array, blobs: Uin
   const file = new Uint8Array(16 + bytes.length + 3309 + blobs.length);
   const view = new DataView(file.buffer);
   file.set(new TextEncoder().encode("OTAP"));
-  view.setUint16(4, 1);
+  view.setUint16(4, 2);
   view.setUint32(8, bytes.length);
   view.setUint32(12, 3309);
   file.set(bytes, 16);
@@ -70,22 +84,37 @@ async function craft(bench: Workbench, manifest: string | Uint8Array, blobs: Uin
   return path;
 }
 
+/** A table and its blob, and what the manifest says of them. */
+function tabled(bytes: Uint8Array): { part: Uint8Array; entry: Ecu["blob"] } {
+  const hashes: Uint8Array[] = [];
+  for (let at = 0; at < bytes.length; at += blockSize) {
+    hashes.push(Uint8Array.fromHex(sha256(bytes.subarray(at, at + blockSize))));
+  }
+  const table = Uint8Array.from(hashes.flatMap((hash) => [...hash]));
+  return {
+    part: Uint8Array.from([...table, ...bytes]),
+    entry: { offset: 0, length: bytes.length, sha256: sha256(bytes), table_sha256: sha256(table) },
+  };
+}
+
+const blockSize = 4096;
 const image = noise(1000, 9);
 const blob = zlib.zstdCompressSync(image);
+const { part, entry: goodBlob } = tabled(blob);
 const goodImage = { sha256: sha256(image), size: 1000, segments: [{ address: 0, length: 1000 }] };
-const goodBlob = { offset: 0, length: blob.length, sha256: sha256(blob) };
 const good: Ecu = { ecu_id: "ECU_001", image: goodImage, blob: goodBlob };
 const inZone = (...ecus: Ecu[]) => [{ id: "ZG_BODY", ecus }];
-const twice = Uint8Array.from([...blob, ...blob]);
+const twice = Uint8Array.from([...part, ...part]);
 
 Deno.test("a package made by hand to the documented form is accepted", async () => {
   await withWorkbench(async (bench) => {
-    await craft(bench, manifestText(inZone(good)), blob);
-    await (await open(bench)).verifyBlobs();
+    await craft(bench, manifestText(inZone(good)), part);
+    await openAll(bench);
+    await read(bench);
   });
 });
 
-const entries: { name: string; code: string; manifest: string; blobs?: Uint8Array }[] = [
+const entries: { name: string; code: string; manifest: string; parts?: Uint8Array }[] = [
   {
     name: "a blob that reaches out of the file",
     code: "blob_outside",
@@ -104,8 +133,12 @@ const entries: { name: string; code: string; manifest: string; blobs?: Uint8Arra
   {
     name: "blobs that overlap",
     code: "blob_overlap",
-    manifest: manifestText(inZone(good, { ...good, ecu_id: "ECU_002", blob: { ...goodBlob, offset: 10 } })),
-    blobs: twice,
+    manifest: manifestText([{
+      id: "ZG_BODY",
+      length: twice.length,
+      ecus: [good, { ...good, ecu_id: "ECU_002", blob: { ...goodBlob, offset: 10 } }],
+    }]),
+    parts: twice,
   },
   {
     name: "two images on one blob",
@@ -117,17 +150,111 @@ const entries: { name: string; code: string; manifest: string; blobs?: Uint8Arra
     })),
   },
   {
-    name: "a gap before a blob",
+    name: "a delta on another's blob",
     code: "blob_overlap",
-    manifest: manifestText(inZone({ ...good, blob: { ...goodBlob, offset: 1 } })),
-    blobs: Uint8Array.of(0, ...blob),
+    manifest: manifestText(inZone(good, {
+      ...good,
+      ecu_id: "ECU_002",
+      blob: { ...goodBlob, encoding: "zstd-delta", base: { sha256: "0".repeat(64), size: 1 } },
+    })),
   },
   {
-    name: "bytes behind the last blob",
+    name: "a gap before a blob",
+    code: "blob_overlap",
+    manifest: manifestText([{
+      id: "ZG_BODY",
+      length: part.length + 1,
+      ecus: [{ ...good, blob: { ...goodBlob, offset: 1 } }],
+    }]),
+    parts: Uint8Array.of(0, ...part),
+  },
+  {
+    name: "bytes behind the last blob of a part",
+    code: "part_layout",
+    manifest: manifestText([{ id: "ZG_BODY", length: twice.length, ecus: [good] }]),
+    parts: twice,
+  },
+  {
+    name: "a part that ends within its blob",
+    code: "blob_outside",
+    manifest: manifestText([{ id: "ZG_BODY", length: part.length - 1, ecus: [good] }]),
+  },
+  {
+    name: "a gap before a part",
+    code: "part_layout",
+    manifest: manifestText([{
+      id: "ZG_BODY",
+      offset: 1,
+      ecus: [{ ...good, blob: { ...goodBlob, offset: 1 } }],
+    }]),
+    parts: Uint8Array.of(0, ...part),
+  },
+  {
+    name: "parts that overlap",
+    code: "part_layout",
+    manifest: manifestText([
+      { id: "ZG_BODY", ecus: [good] },
+      { id: "ZG_ADAS", ecus: [{ ...good, ecu_id: "ECU_002" }] },
+    ]),
+    parts: twice,
+  },
+  {
+    name: "a blob in another gateway's part",
+    code: "blob_overlap",
+    manifest: manifestText([
+      { id: "ZG_BODY", ecus: [good] },
+      { id: "ZG_ADAS", offset: part.length, ecus: [{ ...good, ecu_id: "ECU_002" }] },
+    ]),
+    parts: twice,
+  },
+  {
+    name: "parts in another order than they lie in",
+    code: "part_layout",
+    manifest: manifestText([
+      { id: "ZG_BODY", offset: part.length, ecus: [{ ...good, blob: { ...goodBlob, offset: part.length } }] },
+      { id: "ZG_ADAS", ecus: [{ ...good, ecu_id: "ECU_002" }] },
+    ]),
+    parts: twice,
+  },
+  {
+    name: "bytes behind the last part",
     code: "trailing_bytes",
     manifest: manifestText(inZone(good)),
-    blobs: twice,
+    parts: twice,
   },
+  {
+    name: "a delta from an image to itself",
+    code: "manifest_inconsistent",
+    manifest: manifestText(inZone({
+      ...good,
+      blob: { ...goodBlob, encoding: "zstd-delta", base: { sha256: goodImage.sha256, size: 1000 } },
+    })),
+  },
+  {
+    name: "a delta whose base would fill the memory",
+    code: "too_large",
+    manifest: manifestText(inZone({
+      ...good,
+      blob: { ...goodBlob, encoding: "zstd-delta", base: { sha256: "0".repeat(64), size: 2 ** 52 } },
+    })),
+  },
+  {
+    name: "a delta without a base",
+    code: "manifest_schema",
+    manifest: manifestText(inZone({ ...good, blob: { ...goodBlob, encoding: "zstd-delta" } })),
+  },
+  {
+    name: "a whole image with a base",
+    code: "manifest_schema",
+    manifest: manifestText(
+      inZone({ ...good, blob: { ...goodBlob, base: { sha256: "0".repeat(64), size: 1 } } }),
+    ),
+  },
+  ...[0, 2048, 4097, 2 ** 21].map((size) => ({
+    name: `a block size of ${size}`,
+    code: "manifest_schema",
+    manifest: manifestText(inZone(good), { block_size: size }),
+  })),
   {
     name: "an ECU that stands twice",
     code: "manifest_inconsistent",
@@ -179,7 +306,7 @@ const entries: { name: string; code: string; manifest: string; blobs?: Uint8Arra
     code: "manifest_schema",
     manifest: manifestText(inZone(good), { format: "else" }),
   },
-  { name: "another version", code: "manifest_schema", manifest: manifestText(inZone(good), { version: 2 }) },
+  { name: "another version", code: "manifest_schema", manifest: manifestText(inZone(good), { version: 1 }) },
   {
     name: "a VIN that is none",
     code: "manifest_schema",
@@ -204,17 +331,17 @@ const entries: { name: string; code: string; manifest: string; blobs?: Uint8Arra
   {
     name: "a member that stands twice",
     code: "manifest_not_canonical",
-    manifest: manifestText(inZone(good)).replace(`"version":1,`, `"version":1,"version":1,`),
+    manifest: manifestText(inZone(good)).replace(`"version":2,`, `"version":2,"version":2,`),
   },
   {
     name: "members in another order",
     code: "manifest_not_canonical",
-    manifest: manifestText(inZone(good)).replace(`"version":1,`, "").replace("{", `{"version":1,`),
+    manifest: manifestText(inZone(good)).replace(`"version":2,`, "").replace("{", `{"version":2,`),
   },
   {
     name: "a number in another form",
     code: "manifest_not_canonical",
-    manifest: manifestText(inZone(good)).replace(`"version":1,`, `"version":1.0,`),
+    manifest: manifestText(inZone(good)).replace(`"version":2,`, `"version":2.0,`),
   },
   {
     name: "a character in another form",
@@ -235,35 +362,44 @@ const entries: { name: string; code: string; manifest: string; blobs?: Uint8Arra
   },
 ];
 
-for (const { name, code, manifest, blobs = blob } of entries) {
+for (const { name, code, manifest, parts = part } of entries) {
   Deno.test(`${name}: refused as ${code}, though signed`, async () => {
     await withWorkbench(async (bench) => {
-      await craft(bench, manifest, blobs);
-      await assert.rejects(open(bench), (error) => {
-        assert.ok(error instanceof PackageError, String(error));
-        assert.equal(error.code, code, error.message);
-        return true;
-      });
+      await craft(bench, manifest, parts);
+      for (
+        const opening of [
+          () => open(bench),
+          () => read(bench),
+          () => read(bench, undefined, { size: undefined }),
+        ]
+      ) {
+        await assert.rejects(opening, (error) => {
+          assert.ok(error instanceof PackageError, String(error));
+          assert.equal(error.code, code, error.message);
+          return true;
+        });
+      }
     });
   });
 }
 
 Deno.test("a manifest that is not UTF-8 is refused, though signed", async () => {
   await withWorkbench(async (bench) => {
-    await craft(bench, Uint8Array.of(0x22, 0xff, 0x22), blob);
+    await craft(bench, Uint8Array.of(0x22, 0xff, 0x22), part);
     await assert.rejects(open(bench), { code: "manifest_not_canonical" });
   });
 });
 
 const header = (change: (view: DataView) => void) => async (bench: Workbench) => {
-  const path = await craft(bench, manifestText(inZone(good)), blob);
+  const path = await craft(bench, manifestText(inZone(good)), part);
   const file = await Deno.readFile(path);
   change(new DataView(file.buffer));
   await Deno.writeFile(path, file);
 };
 const headers: [string, string, (view: DataView) => void][] = [
   ["another magic", "bad_magic", (view) => view.setUint32(0, 0x7f454c46)],
-  ["version 2", "bad_version", (view) => view.setUint16(4, 2)],
+  ["version 1, which is not read any more", "bad_version", (view) => view.setUint16(4, 1)],
+  ["version 3", "bad_version", (view) => view.setUint16(4, 3)],
   ["a flag", "bad_flags", (view) => view.setUint16(6, 0x8000)],
   ["a manifest of 4 GiB", "bad_length", (view) => view.setUint32(8, 0xffffffff)],
   ["a manifest of no bytes", "bad_length", (view) => view.setUint32(8, 0)],
@@ -276,13 +412,14 @@ for (const [name, code, change] of headers) {
     await withWorkbench(async (bench) => {
       await header(change)(bench);
       await assert.rejects(open(bench), { code, name: "PackageFormatError" });
+      await assert.rejects(read(bench), { code, name: "PackageFormatError" });
     });
   });
 }
 
 Deno.test("limits are kept: of the file, of the manifest, of an image", async () => {
   await withWorkbench(async (bench) => {
-    const path = await craft(bench, manifestText(inZone(good)), blob);
+    const path = await craft(bench, manifestText(inZone(good)), part);
     const options = { verifyKeys, expectVehicle: vin, pool: bench.pool };
     await assert.rejects(openPackage(path, { ...options, limits: { maxFile: 2000 } }), { code: "too_large" });
     await assert.rejects(openPackage(path, { ...options, limits: { maxManifest: 20 } }), {
@@ -296,22 +433,29 @@ Deno.test("limits are kept: of the file, of the manifest, of an image", async ()
 /** What a blob that is signed as it is ends with, when its image is said to be `size` bytes with this hash. */
 async function blobEnd(bytes: Uint8Array, size: number, hash: string): Promise<PackageError> {
   let found: unknown;
+  const { part, entry } = tabled(bytes);
   await withWorkbench(async (bench) => {
     await craft(
       bench,
-      manifestText(inZone({
-        ecu_id: "ECU_001",
-        image: { sha256: hash, size, segments: [{ address: 0, length: size }] },
-        blob: { offset: 0, length: bytes.length, sha256: sha256(bytes) },
-      })),
-      bytes,
+      manifestText([{
+        id: "ZG_BODY",
+        length: part.length,
+        ecus: [{
+          ecu_id: "ECU_001",
+          image: { sha256: hash, size, segments: [{ address: 0, length: size }] },
+          blob: entry,
+        }],
+      }]),
+      part,
     );
     const opened = await open(bench);
-    const output = `${bench.directory}/out`;
+    const [ecu] = opened.manifest.zonal_gateways[0].ecus;
+    const codes = new Set<unknown>();
     for (
       const attempt of [
-        () => opened.verifyBlobs(),
-        () => opened.extractImage(opened.manifest.zonal_gateways[0].ecus[0], output),
+        () => opened.extractImage(ecu, undefined),
+        () => opened.extractImage(ecu, `${bench.directory}/out`),
+        () => read(bench),
       ]
     ) {
       try {
@@ -320,7 +464,9 @@ async function blobEnd(bytes: Uint8Array, size: number, hash: string): Promise<P
       } catch (error) {
         found = error;
       }
+      codes.add(found instanceof PackageError ? found.code : found);
     }
+    assert.equal(codes.size, 1, `all readers say the same: ${[...codes].join(", ")}`);
     assert.deepEqual([...Deno.readDirSync(bench.directory)].map(({ name }) => name), ["package.otap"]);
   });
   assert.ok(found instanceof PackageError, String(found));

@@ -5,6 +5,7 @@ import { buildPackage, type BuildPackageOptions, type BuiltPackage } from "../..
 import { compressImage } from "../../src/codec/compress_image.ts";
 import { openPackage, type UpdatePackage } from "../../src/codec/open_package.ts";
 import { CodecPool } from "../../src/codec/pool.ts";
+import { type ReadPackage, readPackage, type ReadPackageOptions } from "../../src/codec/read_package.ts";
 import { generateSigningKey, type SigningKey } from "../../src/pqc/signature.ts";
 
 export const vin = "KMHLN4DJ1PU123456";
@@ -86,4 +87,22 @@ export function build(
 /** Opens a package as the vehicle that it is for. */
 export function open(bench: Workbench, path = `${bench.directory}/package.otap`): Promise<UpdatePackage> {
   return openPackage(path, { verifyKeys, expectVehicle: vin, pool: bench.pool });
+}
+
+/** Reads a package in one pass, as the vehicle that it is for. */
+export async function read(
+  bench: Workbench,
+  path = `${bench.directory}/package.otap`,
+  rest: Partial<ReadPackageOptions> = {},
+): Promise<ReadPackage> {
+  const bytes = await Deno.readFile(path);
+  return await readPackage([bytes], { verifyKeys, expectVehicle: vin, size: bytes.length, ...rest });
+}
+
+/** Opens a package and makes every image of it, without leaving one. */
+export async function openAll(bench: Workbench, path?: string): Promise<void> {
+  const opened = await open(bench, path);
+  for (const { ecus } of opened.manifest.zonal_gateways) {
+    for (const entry of ecus) await opened.extractImage(entry, undefined);
+  }
 }

@@ -16,6 +16,7 @@ import { StateDatabase } from "../../src/vmg/state/database.ts";
 import { UpdateJournal } from "../../src/vmg/update/journal.ts";
 import {
   InstallTransaction,
+  needsNoPackage,
   type TransactionEnd,
   type TransactionJournal,
 } from "../../src/vmg/update/transaction.ts";
@@ -205,16 +206,30 @@ export class UpdateWorld implements AsyncDisposable {
         ecu,
         entry: await entryOf(ecu.ecuId, version, release),
       })));
-      end = await new InstallTransaction({
+      // The gateway makes the images first: what goes wrong there ends the update, or rolls it back.
+      const images = new Map<string, FirmwareImage>();
+      let failure: unknown;
+      const phase = real.get(updateId)?.phase ?? null;
+      try {
+        for (const { entry } of needsNoPackage(phase) ? [] : targets) {
+          images.set(entry.ecu_id, await extract(entry, `${this.directory}/${entry.ecu_id}.bin`));
+        }
+      } catch (error) {
+        failure = error;
+      }
+      const transaction = new InstallTransaction({
         updateId,
         journal,
         bus,
         installation: {
-          bundle: { extractImage: (entry, output) => extract(entry, output) },
+          image: ({ ecu_id }) => {
+            const image = images.get(ecu_id);
+            assert.ok(image !== undefined);
+            return image;
+          },
           targets,
           found: new Map(ecus.map(({ ecuId, version }) => [ecuId, { swVersion: version }])),
         },
-        directory: `${this.directory}/packages`,
         backups: `${this.directory}/backups`,
         fingerprint: Uint8Array.of(1),
         settings: {
@@ -232,7 +247,10 @@ export class UpdateWorld implements AsyncDisposable {
         cancel: new AbortController().signal,
         stop: stop.signal,
         log: silentLogger,
-      }).run();
+      });
+      if (failure === undefined) end = await transaction.run();
+      else if (phase !== null) end = await transaction.rollBack(failure);
+      else end = { status: "failed", error: String(failure) };
       real.finish(updateId, end.status, end.error);
     } catch (error) {
       if (!killed && faults.failWrite === undefined) throw error;
@@ -335,7 +353,7 @@ async function entryOf(ecuId: string, version: string, release: number): Promise
       size: imageSize,
       segments: [{ address: imageAddress, length: imageSize }],
     },
-    blob: { encoding: "zstd", offset: 0, length: 1, sha256 },
+    blob: { encoding: "zstd", offset: 0, length: 1, sha256, table_sha256: sha256 },
   };
 }
 

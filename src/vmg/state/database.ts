@@ -90,6 +90,17 @@ const migrations: readonly string[] = [
     by_server INTEGER NOT NULL
   ) STRICT;
   `,
+  `
+  -- The image that the ECU is to run.
+  ALTER TABLE update_ecus ADD COLUMN image_sha256 TEXT;
+  ALTER TABLE update_ecus ADD COLUMN image_size INTEGER;
+  -- What was last installed in each ECU: a copy of it may serve as the base of a delta.
+  CREATE TABLE installed_images (
+    ecu_id TEXT PRIMARY KEY,
+    sha256 TEXT NOT NULL,
+    size INTEGER NOT NULL
+  ) STRICT, WITHOUT ROWID;
+  `,
 ];
 
 /** The schema's version that this program writes, as PRAGMA user_version says it. */

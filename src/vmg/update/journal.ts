@@ -3,6 +3,7 @@
 import { z } from "zod";
 import { ecuUpdateStatus, isFinal, type UpdateStatus, updateStatus } from "../../contract/ota.ts";
 import type { StateDatabase } from "../state/database.ts";
+import type { StoredImage } from "./image_store.ts";
 
 /** Ended updates that are remembered at most. */
 const remembered = 1_000;
@@ -65,8 +66,12 @@ const ecuRow = z.object({
   to_version: z.string().nullable(),
   release: z.int().nullable(),
   activation: z.int(),
+  image_sha256: z.string().nullable(),
+  image_size: z.int().nullable(),
   backup: z.string().nullable(),
 });
+
+const installedRow = z.object({ ecu_id: z.string(), sha256: z.string(), size: z.int() });
 
 export type EcuUpdateStatus = z.infer<typeof ecuUpdateStatus>;
 export type InstallPhase = z.infer<typeof installPhase>;
@@ -112,13 +117,15 @@ export interface JournalEcu extends EcuNote {
   readonly release: number | null;
   /** ECUs of one group are activated together, groups in ascending order. */
   readonly activation: number;
+  /** What it is to run; null: the installation was not begun. */
+  readonly image: StoredImage | null;
   readonly backup: Backup | null;
 }
 
 /** What an installation begins with for each ECU. */
 export type EcuPlan = Pick<
   JournalEcu,
-  "ecuId" | "phase" | "fromVersion" | "toVersion" | "release" | "activation"
+  "ecuId" | "phase" | "fromVersion" | "toVersion" | "release" | "activation" | "image"
 >;
 
 /** What starts an update. */
@@ -168,13 +175,21 @@ export class UpdateJournal {
         "UPDATE updates SET phase = ?, outcome = ?, error = ? WHERE update_id = ? AND ended IS NULL",
       ),
       plan: sqlite.prepare(
-        "UPDATE update_ecus SET phase = ?, from_version = ?, to_version = ?, release = ?, activation = ? " +
+        "UPDATE update_ecus SET phase = ?, from_version = ?, to_version = ?, release = ?, activation = ?, " +
+          "image_sha256 = ?, image_size = ? " +
           "WHERE update_id = ? AND ecu_id = ?",
       ),
       backup: sqlite.prepare("UPDATE update_ecus SET backup = ? WHERE update_id = ? AND ecu_id = ?"),
       finish: sqlite.prepare(
         "UPDATE updates SET status = ?, error = ?, ended = ? WHERE update_id = ? AND ended IS NULL",
       ),
+      noteInstalled: sqlite.prepare(
+        "INSERT INTO installed_images (ecu_id, sha256, size) " +
+          "SELECT ecu_id, image_sha256, image_size FROM update_ecus WHERE update_id = ? " +
+          "AND phase IN ('committed', 'unchanged') AND image_sha256 IS NOT NULL " +
+          "ON CONFLICT (ecu_id) DO UPDATE SET sha256 = excluded.sha256, size = excluded.size",
+      ),
+      installed: sqlite.prepare("SELECT ecu_id, sha256, size FROM installed_images"),
       lastWanted: sqlite.prepare(
         "SELECT status FROM updates WHERE wanted = ? ORDER BY created DESC, rowid DESC LIMIT 1",
       ),
@@ -239,6 +254,9 @@ export class UpdateJournal {
         toVersion: row.to_version,
         release: row.release,
         activation: row.activation,
+        image: row.image_sha256 === null || row.image_size === null
+          ? null
+          : { sha256: row.image_sha256, size: row.image_size },
         backup: row.backup === null ? null : backup.parse(JSON.parse(row.backup)),
       };
     });
@@ -256,8 +274,18 @@ export class UpdateJournal {
   /** Begins the installation: what each ECU runs and is to run. */
   beginInstall(updateId: string, ecus: readonly EcuPlan[]): void {
     this.transaction(() => {
-      for (const { ecuId, phase, fromVersion, toVersion, release, activation } of ecus) {
-        this.#statements.plan.run(phase, fromVersion, toVersion, release, activation, updateId, ecuId);
+      for (const { ecuId, phase, fromVersion, toVersion, release, activation, image } of ecus) {
+        this.#statements.plan.run(
+          phase,
+          fromVersion,
+          toVersion,
+          release,
+          activation,
+          image?.sha256 ?? null,
+          image?.size ?? null,
+          updateId,
+          ecuId,
+        );
       }
       this.#statements.phase.run("staging", null, null, updateId);
     });
@@ -287,10 +315,23 @@ export class UpdateJournal {
     return this.#statements.cancel.run(updateId).changes === 1;
   }
 
-  /** Ends an update. */
+  /** Ends an update, and notes which images are installed now. */
   finish(updateId: string, status: UpdateStatus, error: string | null): void {
     if (!isFinal(status)) throw new RangeError(`status: expected one that ends an update, got ${status}`);
-    this.#statements.finish.run(status, error, Date.now(), updateId);
+    this.transaction(() => {
+      this.#statements.finish.run(status, error, Date.now(), updateId);
+      this.#statements.noteInstalled.run(updateId);
+    });
+  }
+
+  /** The image that was last installed in each ECU, by ECU. */
+  installedImages(): Map<string, StoredImage> {
+    return new Map(
+      this.#statements.installed.all().map((found) => {
+        const { ecu_id, sha256, size } = installedRow.parse(found);
+        return [ecu_id, { sha256, size }];
+      }),
+    );
   }
 
   /** How the vehicle's own last try at the same goal stands; undefined when there was none. */

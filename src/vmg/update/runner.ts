@@ -4,8 +4,9 @@
 import type { EcuIdentification } from "../../../hardware/flash/identification.ts";
 import type { RestClient } from "../../contract/client.ts";
 import { isFinal, type UpdateStatus, updateStatus } from "../../contract/ota.ts";
+import type { PackageManifest } from "../../contract/package.ts";
 import { pathOf, routes } from "../../contract/routes.ts";
-import { openPackage, type UpdatePackage } from "../../codec/open_package.ts";
+import { openPackage } from "../../codec/open_package.ts";
 import { PackageError } from "../../codec/errors.ts";
 import type { CodecPool } from "../../codec/pool.ts";
 import type { Logger } from "../../log.ts";
@@ -24,6 +25,8 @@ import { EcuProgress } from "./ecu_progress.ts";
 import type { JournalUpdate, NewUpdate, UpdateJournal } from "./journal.ts";
 import { UpdateReporter } from "./report.ts";
 import { checkHardware, findTargets, type Target } from "./targets.ts";
+import type { ImageStore } from "./image_store.ts";
+import { preparedImage, prepareImages } from "./package_images.ts";
 import { InstallTransaction, isPastCancel, needsNoPackage, type TransactionEnd } from "./transaction.ts";
 
 /** Options of {@link UpdateRunner}. */
@@ -37,8 +40,9 @@ export interface UpdateRunnerOptions {
   origin: string;
   verifyKeys: ReadonlyMap<string, VerifyKey>;
   pool: CodecPool;
-  /** Folder for packages and images. */
+  /** Folder for packages. */
   directory: string;
+  images: ImageStore;
   /** Folder for what ECUs ran that do not keep it. */
   backups: string;
   /** Measured values, for conditions. undefined: there are none */
@@ -55,7 +59,7 @@ const stages = updateStatus.options;
 
 /** What the verification found. */
 interface Verified {
-  bundle: UpdatePackage;
+  manifest: PackageManifest;
   targets: Target[];
   found: Map<string, EcuIdentification>;
 }
@@ -149,6 +153,12 @@ export class UpdateRunner {
 
   async #run(): Promise<void> {
     const { signal } = this.#stopping;
+    // What the last run of the program may have left, and what is beyond a limit that was lowered.
+    if (this.#options.journal.next() === undefined) {
+      await this.#trimImages().catch((error: unknown) =>
+        this.#log.warn(`Images are not tidied up: ${explain(error)}`)
+      );
+    }
     while (!signal.aborted) {
       const woken = new Promise<void>((resolve) => this.#wake = resolve);
       const update = this.#options.journal.next();
@@ -324,7 +334,7 @@ export class UpdateRunner {
     reporter: UpdateReporter,
     signal: AbortSignal,
   ): Promise<Verified> {
-    const { vehicle, verifyKeys, pool, settings, bus, parallelReads } = this.#options;
+    const { vehicle, verifyKeys, pool, settings, bus, parallelReads, images } = this.#options;
     this.#enter(update, reporter, "verifying");
     const bundle = await openPackage(path, {
       verifyKeys,
@@ -333,9 +343,10 @@ export class UpdateRunner {
       limits: { maxFile: settings.maxPackageSize },
     });
     const targets = findTargets(bundle.manifest, update, vehicle);
-    await bundle.verifyBlobs({
+    await prepareImages(bundle, targets.map(({ entry }) => entry), images, {
+      minFree: settings.minFreeDisk,
       signal,
-      onProgress: ({ done, total }) => reporter.stage(total > 0 ? done / total : 1),
+      onProgress: (done, total) => reporter.stage(total > 0 ? done / total : 1),
     });
     this.#log.info(
       `Package ${bundle.manifest.package_id} verified: signed by ${bundle.manifest.key_id.slice(0, 16)}…, ` +
@@ -349,7 +360,7 @@ export class UpdateRunner {
           await checkHardware(target, bus, `update ${update.updateId}`, signal),
         ] as const)
     ));
-    return { bundle, targets, found: new Map(found.flat()) };
+    return { manifest: bundle.manifest, targets, found: new Map(found.flat()) };
   }
 
   #transaction(
@@ -358,21 +369,24 @@ export class UpdateRunner {
     reporter: UpdateReporter,
     { cancel }: Current,
   ): InstallTransaction {
-    const { journal, bus, directory, backups, settings, source } = this.#options;
+    const { journal, bus, images, backups, settings, source } = this.#options;
     const { updateId } = update;
     const progress = new Map<string, EcuProgress>();
     return new InstallTransaction({
       updateId,
       journal,
       bus,
-      installation: verified,
-      directory,
+      installation: verified && {
+        image: (entry) => preparedImage(entry, images),
+        targets: verified.targets,
+        found: verified.found,
+      },
       backups,
       fingerprint: settings.fingerprint,
       settings,
       conditions: (signal) =>
         waitForConditions({
-          conditions: [...settings.conditions, ...verified?.bundle.manifest.conditions ?? []],
+          conditions: [...settings.conditions, ...verified?.manifest.conditions ?? []],
           source,
           timeout: settings.conditionTimeout,
           interval: settings.conditionInterval,
@@ -420,10 +434,20 @@ export class UpdateRunner {
   async #cleanUp(update: JournalUpdate): Promise<void> {
     try {
       await this.#removePackage(update);
+      await this.#trimImages(update.updateId);
     } catch (error) {
       // The update has its end; what stays on the disk is said and does no harm.
-      this.#log.warn(`Package ${update.packageId} stays in ${this.#options.directory}`, { error });
+      this.#log.warn(`Files of update ${update.updateId} stay on the disk: ${explain(error)}`, { error });
     }
+  }
+
+  /** @param updateId the update that has just ended: its images are the newest */
+  async #trimImages(updateId?: string): Promise<void> {
+    const { journal, images } = this.#options;
+    if (updateId !== undefined) {
+      await images.touch(journal.ecus(updateId).flatMap(({ image }) => image === null ? [] : [image]));
+    }
+    await images.trim(new Set([...journal.installedImages().values()].map(({ sha256 }) => sha256)));
   }
 }
 

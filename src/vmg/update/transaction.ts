@@ -11,7 +11,6 @@
 // Each step stands in the journal before it is begun, and each can be done again: after a crash or a loss of power, of the
 // gateway, of ECUs or both, run() goes on where the journal says.
 
-import { join } from "node:path";
 import type { EcuIdentification } from "../../../hardware/flash/identification.ts";
 import type { FirmwareImage } from "../../../hardware/flash/image.ts";
 import { type FlashStep, resolveFlashPlan } from "../../../hardware/flash/plan.ts";
@@ -29,15 +28,10 @@ import { type EcuGoal, EcuWork } from "./ecu_work.ts";
 import type { EcuNote, EcuPhase, InstallPhase, JournalEcu, UpdateJournal } from "./journal.ts";
 import type { Target } from "./targets.ts";
 
-/** Where images come from: an update package. */
-export interface ImageSource {
-  /** Leaves the image at `output`, verified, whole or not at all. */
-  extractImage(entry: PackageEcu, output: string, options: { signal?: AbortSignal }): Promise<FirmwareImage>;
-}
-
 /** What is installed. Not needed from `confirming` on, and not for rolling back. */
 export interface Installation {
-  bundle: ImageSource;
+  /** The verified image of one of the targets. */
+  image: (entry: PackageEcu) => FirmwareImage;
   targets: readonly Target[];
   /** What each target ECU reported just now. */
   found: ReadonlyMap<string, Pick<EcuIdentification, "swVersion">>;
@@ -70,8 +64,6 @@ export interface TransactionOptions {
   bus: VehicleBus;
   /** undefined where the journal is past the need for it. */
   installation: Installation | undefined;
-  /** Folder for the images while they are installed. */
-  directory: string;
   /** Folder of the backups. */
   backups: string;
   fingerprint: Uint8Array;
@@ -111,8 +103,6 @@ export class InstallTransaction {
   readonly #options: TransactionOptions;
   readonly #work: EcuWork;
   readonly #log: Logger;
-  readonly #images = new Map<string, FirmwareImage>();
-  readonly #files = new Set<string>();
 
   constructor(options: TransactionOptions) {
     this.#options = options;
@@ -128,21 +118,17 @@ export class InstallTransaction {
   async run(): Promise<TransactionEnd> {
     const { journal, updateId, stop } = this.#options;
     const phase = journal.get(updateId)?.phase ?? null;
+    if (phase === "rolling_back") return await this.#rollBack();
+    if (phase === "committing") return await this.#commit();
     try {
-      if (phase === "rolling_back") return await this.#rollBack();
-      if (phase === "committing") return await this.#commit();
-      try {
-        if (phase === null || phase === "staging") await this.#stage(phase === null);
-        await this.#activate();
-        await this.#confirm();
-      } catch (error) {
-        stop.throwIfAborted();
-        return await this.rollBack(error);
-      }
-      return await this.#commit();
-    } finally {
-      await this.#removeImages();
+      if (phase === null || phase === "staging") await this.#stage(phase === null);
+      await this.#activate();
+      await this.#confirm();
+    } catch (error) {
+      stop.throwIfAborted();
+      return await this.rollBack(error);
     }
+    return await this.#commit();
   }
 
   /** Rolls everything back that was touched: the installation cannot go on for `error`, or is cancelled. */
@@ -217,6 +203,7 @@ export class InstallTransaction {
         fromVersion,
         toVersion: entry.version,
         release: entry.release ?? null,
+        image: { sha256: entry.image.sha256, size: entry.image.size },
         activation: groups.get(ecuId) ?? 0,
       };
     });
@@ -235,7 +222,7 @@ export class InstallTransaction {
     if (row.phase === "staged") return;
     signal.throwIfAborted();
     this.#log.info(`${ecuId}: installing ${entry.version} (${entry.image.size} bytes)`);
-    const image = await this.#image(target, signal);
+    const image = this.#image(target);
     // From here on the ECU is looked at when everything is rolled back.
     this.#note(ecuId, { status: "installing", step: "extended_session", error: null }, "staging");
     const { flashPlan } = bus.ecu(ecuId);
@@ -261,7 +248,7 @@ export class InstallTransaction {
   async #verifyEcu(target: Target, signal: AbortSignal): Promise<void> {
     signal.throwIfAborted();
     const row = this.#ecu(target.ecu.ecuId);
-    await this.#work.verify(this.#goal(row), await this.#image(target, signal), signal);
+    await this.#work.verify(this.#goal(row), this.#image(target), signal);
   }
 
   // ---- activating, confirming, committing
@@ -276,7 +263,7 @@ export class InstallTransaction {
         const target = installation?.targets.find(({ ecu }) => ecu.ecuId === row.ecuId);
         // An ECU that has lost power since goes back to the old software, and is activated once more.
         if (row.phase === "staged") this.#noteStep(row.ecuId, "activate", "activating");
-        const image = target === undefined ? undefined : await this.#image(target, stop);
+        const image = target === undefined ? undefined : this.#image(target);
         await this.#work.activate(this.#goal(row), image, stop);
         if (row.phase !== "confirmed") this.#noteStep(row.ecuId, "verify_version", "activated");
       });
@@ -415,31 +402,12 @@ export class InstallTransaction {
     for (const outcome of outcomes) if (outcome.status === "rejected") throw outcome.reason;
   }
 
-  async #image(target: Target, signal: AbortSignal): Promise<FirmwareImage> {
-    const { ecu: { ecuId }, entry } = target;
-    const { installation, directory, updateId } = this.#options;
-    const known = this.#images.get(ecuId);
-    if (known !== undefined) return known;
+  #image({ entry }: Target): FirmwareImage {
+    const { installation, updateId } = this.#options;
     if (installation === undefined) {
       throw new RangeError(`update ${updateId}: expected its package, got none`);
     }
-    const file = join(directory, `${ecuId}.bin`);
-    this.#files.add(file);
-    await Deno.mkdir(directory, { recursive: true, mode: 0o700 });
-    const image = await installation.bundle.extractImage(entry, file, { signal });
-    this.#images.set(ecuId, image);
-    return image;
-  }
-
-  async #removeImages(): Promise<void> {
-    for (const file of this.#files) {
-      try {
-        await Deno.remove(file);
-      } catch (error) {
-        // It is written over by the next installation; what matters has its end.
-        if (!(error instanceof Deno.errors.NotFound)) this.#log.warn(`${file} stays`, { error });
-      }
-    }
+    return installation.image(entry);
   }
 
   #noteStep(ecuId: string, step: FlashStep, phase: EcuPhase): void {

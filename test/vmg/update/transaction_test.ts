@@ -235,7 +235,7 @@ function target(ecuId: string, depends_on: string[]): Target {
       version: "1",
       depends_on,
       image: { image_id: "", sha256: "", size: 1, segments: [{ address: 0, length: 1 }] },
-      blob: { encoding: "zstd", offset: 0, length: 1, sha256: "" },
+      blob: { encoding: "zstd", offset: 0, length: 1, sha256: "", table_sha256: "" },
     },
   };
 }

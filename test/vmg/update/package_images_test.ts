@@ -1,7 +1,9 @@
 // What a VBF file says of its download goes with the image, from the catalogue's package to the vehicle.
 
 import assert from "node:assert/strict";
-import { build, noise, open, part, withWorkbench } from "./support.ts";
+import { ImageStore } from "../../../src/vmg/update/image_store.ts";
+import { preparedImage } from "../../../src/vmg/update/package_images.ts";
+import { build, noise, open, part, withWorkbench } from "../../codec/support.ts";
 
 const image_id = "6a1c1f1e-58b0-4d6c-9d34-0f9b6a1f7c01";
 
@@ -15,7 +17,10 @@ Deno.test("data format, ranges to erase and the address to call come out of the 
     await build(bench, [{ zonal_gateway_id: "ZG_BODY", ecus: [ecu] }]);
     const bundle = await open(bench);
     const [found] = bundle.manifest.zonal_gateways[0].ecus;
-    const image = await bundle.extractImage(found, `${bench.directory}/out.bin`);
+    const image = preparedImage(
+      found,
+      new ImageStore({ directory: bench.directory, keep: 0, pool: bench.pool }),
+    );
     assert.deepEqual(image.hints, {
       dataFormat: 0x10,
       erase: [{ address: 0, length: 0x10000 }],
