@@ -10,6 +10,7 @@ import { demoCommand } from "./commands/demo.ts";
 import { backupCommand } from "./commands/backup.ts";
 import { diagCommand } from "./commands/diag.ts";
 import { discoverCommand } from "./commands/discover.ts";
+import { doctorCommand } from "./commands/doctor.ts";
 import { dtcCommand } from "./commands/dtc.ts";
 import { firmwareCommand } from "./commands/firmware.ts";
 import { flashCommand } from "./commands/flash.ts";
@@ -55,6 +56,7 @@ function program(): Command {
     flashCommand(),
     backupCommand(),
     restoreCommand(),
+    doctorCommand(),
     demoCommand(main),
     completionCommand(),
     versionCommand(),

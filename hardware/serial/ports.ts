@@ -136,7 +136,8 @@ const socatFiles: SystemFiles = {
   },
 };
 
-async function socatOutput(address: string): Promise<string | undefined> {
+/** What socat reads of an address: where the runtime lets this process not read by itself. */
+export async function socatOutput(address: string): Promise<string | undefined> {
   // The names come from folders of the kernel's; none of them has a character that means something to socat.
   if (!/^[A-Z]+:[-\w./, ]+$/.test(address)) return undefined;
   try {

@@ -2,6 +2,7 @@
 
 import type { Command } from "commander";
 import { discover } from "../../hardware/doip/discover.ts";
+import type { BenchConfig } from "../config/schema.ts";
 import { type PlacedGateway, placeGateways } from "./bench_description.ts";
 import { placeAdapters } from "./can_description.ts";
 import { type CommonOptions, configOf, interruption, makeCommand, seconds, withJson } from "./common.ts";
@@ -29,16 +30,8 @@ export function discoverCommand(): Command {
 async function run(options: DiscoverOptions): Promise<void> {
   const { bench } = await configOf(options);
   const placed = placeGateways(bench);
-  // A gateway whose address is not known is asked for at all the addresses where it may be.
   const { discovery } = bench;
-  const targets = options.target?.map(parseTarget) ??
-    uniqueTargets(
-      placed.flatMap(({ hostname, port }) =>
-        hostname === undefined
-          ? discovery.targets.map((target) => ({ hostname: target, port }))
-          : [{ hostname, port }]
-      ),
-    );
+  const targets = options.target?.map(parseTarget) ?? targetsOf(bench);
   await using trace = await openTrace(options);
   using stop = interruption();
   const found = await discover({
@@ -93,7 +86,13 @@ function where({ hostname, port }: PlacedGateway): string {
   return hostname === undefined ? "" : ` at ${hostname}:${port}`;
 }
 
-function uniqueTargets(targets: { hostname: string; port: number }[]): { hostname: string; port: number }[] {
+/** Where the bench's gateways are asked: one whose address is not known, at all the addresses where it may be. */
+export function targetsOf(bench: BenchConfig): { hostname: string; port: number }[] {
+  const targets = placeGateways(bench).flatMap(({ hostname, port }) =>
+    hostname === undefined
+      ? bench.discovery.targets.map((target) => ({ hostname: target, port }))
+      : [{ hostname, port }]
+  );
   return [...new Map(targets.map((it) => [`${it.hostname} ${it.port}`, it])).values()];
 }
 

@@ -31,23 +31,32 @@ const SNAPSHOT = "snapshot-";
 export async function dumpBeside(database: Database, directory: string, options: DumpOptions): Promise<void> {
   if (database.kind === "postgresql") return await dumpDatabase(database, options);
   await removeSnapshots(directory);
-  const snapshot = join(directory, SNAPSHOT + crypto.randomUUID());
+  // Less is left to be replayed when the copy is opened.
+  await database.query("checkpoint");
+  await using copy = await database.transaction(() => copySnapshot(directory), { limit: COPY_LIMIT });
+  const opened = await openPglite({ directory: copy.path, signal: options.signal });
   try {
-    await Deno.mkdir(snapshot, { mode: 0o700 });
-    // Less is left to be replayed when the copy is opened.
-    await database.query("checkpoint");
-    await database.transaction(() => copyTree(join(directory, "pg"), join(snapshot, "pg")), {
-      limit: COPY_LIMIT,
-    });
-    const copy = await openPglite({ directory: snapshot, signal: options.signal });
-    try {
-      await dumpDatabase(copy, options);
-    } finally {
-      await copy.close();
-    }
+    await dumpDatabase(opened, options);
   } finally {
-    await Deno.remove(snapshot, { recursive: true });
+    await opened.close();
   }
+}
+
+/**
+ * Copies the embedded database's files to where they can be opened beside it; the copy is gone when it is disposed of.
+ * Whoever calls sees to it that no statement runs meanwhile.
+ */
+export async function copySnapshot(directory: string): Promise<{ path: string } & AsyncDisposable> {
+  const path = join(directory, SNAPSHOT + crypto.randomUUID());
+  const remove = () => Deno.remove(path, { recursive: true });
+  await Deno.mkdir(path, { mode: 0o700 });
+  try {
+    await copyTree(join(directory, "pg"), join(path, "pg"));
+  } catch (error) {
+    await remove();
+    throw error;
+  }
+  return { path, [Symbol.asyncDispose]: remove };
 }
 
 /** What a program that was killed in mid-dump left. Whoever calls holds the directory's lock. */
