@@ -1,4 +1,4 @@
-# A container of Zonebench. docs/install.md says how to run it, with serial adapters and on the host's network too.
+# A container of Zonebench. docs/deploy.md says how to run it, with serial adapters and on the host's network too.
 #
 #   docker build --tag zonebench .
 #   docker run --rm --read-only --tmpfs /tmp --volume zonebench:/data --publish 8443:8443 --publish 8883:8883 zonebench
