@@ -108,12 +108,13 @@ async function show(
   signal: AbortSignal,
   cleanUp: AsyncDisposableStack,
 ): Promise<number> {
+  const [https, mqtt, local] = freePorts(3);
   const settings = [
     `server.https.hostname=127.0.0.1`,
-    `server.https.port=${freePort()}`,
+    `server.https.port=${https}`,
     `server.mqtt.hostname=127.0.0.1`,
-    `server.mqtt.port=${freePort()}`,
-    `server.local.port=${freePort()}`,
+    `server.mqtt.port=${mqtt}`,
+    `server.local.port=${local}`,
     `bench.network=${freeNetwork()}`,
     `bench.timing=${options.fast ? "none" : "realistic"}`,
     // The vehicle's gateway looks at its address five times as often as by default: the demo is short.
@@ -198,10 +199,13 @@ function sampleImage(length: number): Uint8Array<ArrayBuffer> {
   return bytes;
 }
 
-/** A port that was free a moment ago. */
-function freePort(): number {
-  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  return listener.addr.port;
+/** Ports that were free a moment ago, each another one. */
+function freePorts(count: number): number[] {
+  // All are held until the last is known: a port that is given back may be given out again.
+  using held = new DisposableStack();
+  return Array.from({ length: count }, () => {
+    return held.use(Deno.listen({ hostname: "127.0.0.1", port: 0 })).addr.port;
+  });
 }
 
 /** A network on whose first address no gateway answers: a bench of a `serve` that runs keeps its own. */

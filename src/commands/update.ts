@@ -54,10 +54,14 @@ function watch(): Command {
     withOperator(makeCommand("watch", "follows an update until it ends; exit code 0 only if it completed")),
     "one object a line, the last with the final status",
   )
-    .argument("<UPDATE_ID>")
+    .argument("[UPDATE_ID]", "which one (default: the newest)")
     .option("--timeout <seconds>", "longest time to watch", seconds, 86_400)
-    .action(async (id: string, options: OperatorOptions & { timeout: number }) => {
-      const last = await asOperator(options, (client) => follow(client, id, options));
+    .action(async (given: string | undefined, options: OperatorOptions & { timeout: number }) => {
+      const last = await asOperator(
+        options,
+        async (client) => await follow(client, given ?? await newest(client), options),
+      );
+      const id = last.update_id;
       if (last.status === "completed") {
         if (!options.json) print(`Update ${id} completed`);
         return;
@@ -69,6 +73,14 @@ function watch(): Command {
       ];
       throw new CommandFailed([`update ${id} ${last.status}`, ...reasons].join("\n"));
     });
+}
+
+async function newest(client: RestClient): Promise<string> {
+  const { updates } = await client.call(routes.listUpdates, { query: { limit: 1 } });
+  if (updates.length === 0) {
+    throw new CommandFailed("no updates yet; start one: zonebench update start --vin VIN");
+  }
+  return updates[0].update_id;
 }
 
 async function follow(

@@ -1,9 +1,11 @@
 // Network namespaces of a test's own: a server behind a router, and a vehicle that is in reach of one radio tower at a time.
 // Addresses stay within the namespaces; the machine's own network is not touched.
 
-import { unlessMissing } from "./peers.ts";
+import { type Peer, unlessMissing } from "./peers.ts";
 
 const install = "apt-get install iproute2 (and run as root, where network namespaces are allowed)";
+
+type Missing = Pick<Peer, "command" | "install">;
 
 /** One tower's network: the vehicle's address in it, and the router's. */
 export interface Tower {
@@ -52,6 +54,20 @@ function ip(...args: string[]): string {
   const { success, text } = run(args);
   if (!success) throw new Error(`ip ${args.join(" ")}: ${text}`);
   return text;
+}
+
+/** Registers a test whose programs have a loopback of their own, with all ports free and no other network. */
+export function aloneTest(name: string, missing: Missing[], run: (within: string[]) => Promise<void>): void {
+  unlessMissing(name, possible() ? missing : [{ command: "ip netns", install }, ...missing], async () => {
+    const namespace = `zb-alone-${Deno.pid}`;
+    ip("netns", "add", namespace);
+    try {
+      ip("-n", namespace, "link", "set", "lo", "up");
+      await run(["ip", "netns", "exec", namespace]);
+    } finally {
+      ip("netns", "delete", namespace);
+    }
+  });
 }
 
 /** Registers a test that needs a {@link Drive}; skipped, with a line that says so, where none can be made. */
