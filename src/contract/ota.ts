@@ -55,6 +55,10 @@ export const packageRequest = z.strictObject({
   target_ecus: z.array(id.ecuId).min(1).max(1000).optional(),
   /** Blobs in the order of zonal gateways, so that each gateway's part lies together. */
   zonal_gateway_optimization: z.boolean().default(true),
+  /** Deltas where the vehicle's last report names a base; false: whole images alone. */
+  deltas: z.boolean().default(true),
+  /** An update under way that is to get another package, for the same images: where a delta could not be applied. */
+  update_id: id.uuid.optional(),
 });
 
 export const packageAnswer = z.strictObject({

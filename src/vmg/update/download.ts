@@ -1,16 +1,18 @@
-// Fetches a package over HTTPS into a file that bears its name only when it is whole. A cut link goes on where it stopped
-// (RFC 9110 clauses 13.1.5 If-Range and 14 Range).
+// Fetches what is wanted of a package over HTTPS into a file that bears its name only when all of that is there. A cut link goes
+// on where it stopped, and what came corrupted is fetched again by itself (RFC 9110 clauses 13.1.5 If-Range and 14 Range).
 
 import { statfs } from "node:fs/promises";
 import { join } from "node:path";
 import { AnswerError, ProblemError, type RestClient } from "../../contract/client.ts";
 import { routes } from "../../contract/routes.ts";
 import type { Logger } from "../../log.ts";
+import { PackageError } from "../../codec/errors.ts";
 import { DownloadError, explain } from "../errors.ts";
 import { Backoff, delay } from "../../wait.ts";
+import { type PackageExpectations, PackageFile } from "./package_file.ts";
 
 /** Options of {@link downloadPackage}. Times in milliseconds. */
-export interface DownloadOptions {
+export interface DownloadOptions extends PackageExpectations {
   rest: RestClient;
   packageId: string;
   /** Folder of the file. */
@@ -35,10 +37,16 @@ export interface DownloadOptions {
 /** Statuses of the 4xx class that say "later", not "no" (RFC 9110 clause 15.5.9, RFC 6585 clause 4). */
 const later = new Set([408, 429]);
 
+/** Bytes that are read and thrown away rather than asking anew for what comes behind them. */
+const longestSkip = 1024 * 1024;
+
 /** The server's answer is used up or useless, the next one may do. */
 class TryAgain extends Error {}
 
-/** Where the whole file lies. */
+/** The package is not accepted; `cause` says why. */
+class NotAccepted extends Error {}
+
+/** Where the file lies once all that is wanted is there. */
 export function packagePath(directory: string, packageId: string): string {
   return join(directory, `${packageId}.otap`);
 }
@@ -55,116 +63,177 @@ export async function removePackage(directory: string, packageId: string): Promi
 }
 
 /**
- * Fetches the package; one that is whole already is not fetched again.
+ * Fetches what is wanted of the package. What is there already is not fetched again.
  *
- * @returns the file's path
+ * @returns the file's path; it has the package's size, and gaps where nothing was wanted
+ * @throws {PackageError} for a package that is refused, also for bytes that come corrupted time and again
  * @throws {DownloadError} at once for a 4xx, a package that is too large, a full disk; after `patience` for the rest
- * @throws the signal's reason
+ * @throws what `accept` throws, and the signal's reason
  */
 export async function downloadPackage(options: DownloadOptions): Promise<string> {
+  try {
+    return await download(options);
+  } catch (error) {
+    throw error instanceof NotAccepted ? error.cause : error;
+  }
+}
+
+async function download(options: DownloadOptions): Promise<string> {
   const { directory, packageId, signal, patience, log } = options;
   const path = packagePath(directory, packageId);
-  if (await sizeOf(path) !== undefined) return path;
   await Deno.mkdir(directory, { recursive: true, mode: 0o700 });
+  // Whole or not, it is looked at again: the disk may have lost some of it, and more may be wanted than was.
+  if (await exists(path)) await Deno.rename(path, `${path}.part`);
 
   const backoff = new Backoff({ initial: options.retryDelay, max: options.maxRetryDelay });
-  using part = await PartFile.open(`${path}.part`, options);
+  using part = await PackageFile.open(`${path}.part`, {
+    ...options,
+    known: options.known,
+    accept: async (manifest, blobs) => {
+      try {
+        return await options.accept(manifest, blobs);
+      } catch (cause) {
+        throw new NotAccepted("the package is not accepted", { cause });
+      }
+    },
+  });
   let lastByte = Date.now();
   for (;;) {
-    const before = part.length;
+    const before = part.done;
     let failure: unknown;
     try {
-      await fetchRest(part, options);
+      await fetchWanted(part, options);
+      if (!part.isWhole) continue;
       await part.finish(path);
       return path;
     } catch (error) {
       signal.throwIfAborted();
+      if (error instanceof PackageError && part.inherited && !part.isVerified) {
+        log.warn(
+          `Package ${packageId}, whose beginning an earlier run fetched, is refused: ${explain(error)}`,
+        );
+        await part.restart();
+        continue;
+      }
       if (!mayTryAgain(error)) throw error;
       failure = error;
     }
-    if (part.length > before) {
+    if (part.done > before) {
       lastByte = Date.now();
       backoff.reset();
     } else if (Date.now() - lastByte >= patience) {
       throw new DownloadError(
-        `package ${packageId}: no new byte within ${patience} ms at ${part.length} of ${
+        `package ${packageId}: no new byte within ${patience} ms at ${part.done} of ${
           part.total ?? "an unknown number of"
         } bytes: ${explain(failure)}`,
         { cause: failure },
       );
     }
     const wait = backoff.next();
-    log.warn(
-      `Download interrupted at ${part.length} bytes: ${explain(failure)}. Resuming in ${wait}ms`,
-    );
+    log.warn(`Download interrupted at ${part.done} bytes: ${explain(failure)}. Resuming in ${wait}ms`);
     await delay(wait, signal);
   }
 }
 
-function mayTryAgain(error: unknown): boolean {
-  if (error instanceof DownloadError) return false;
+/** Whether what failed may work later. */
+export function mayTryAgain(error: unknown): boolean {
+  if (error instanceof DownloadError || error instanceof PackageError) return false;
+  if (error instanceof NotAccepted) return false;
   // A missing permission does not come by waiting.
   if (error instanceof Deno.errors.NotCapable) return false;
   const status = error instanceof ProblemError || error instanceof AnswerError ? error.status : undefined;
   return status === undefined || status >= 500 || later.has(status);
 }
 
-/** Asks for what is missing and writes it. */
-async function fetchRest(part: PartFile, options: DownloadOptions): Promise<void> {
+/** Asks for the next run of bytes that is missing, and takes what comes. */
+async function fetchWanted(part: PackageFile, options: DownloadOptions): Promise<void> {
   if (part.isWhole) return;
   const { rest, packageId, signal, onProgress } = options;
-  const resume = part.length > 0 && part.etag !== null;
-  if (!resume) await part.restart();
+  // A beginning that nothing has vouched for yet goes on only under the same entity tag; what has its hash needs none.
+  if (!part.isVerified && part.etag === null) await part.restart();
+  const { first, last } = part.wanted;
+  const resume = part.done > 0;
   const response = await rest.open(routes.downloadPackage, {
     path: { id: packageId },
-    headers: resume && part.etag !== null
-      ? { range: `bytes=${part.length}-`, "if-range": part.etag }
-      : undefined,
+    headers: resume ? rangeHeaders(part, first, last) : undefined,
     expected: [200, 206, 416],
     signal,
   });
   const { statusCode, headers, body } = response;
+  let end: number;
   try {
     if (statusCode === 416) {
-      // What is here is not a beginning of what is there.
+      // What is here is not a part of what is there.
       await part.restart();
-      throw new TryAgain(`the server has no byte ${part.length} (416)`);
+      throw new TryAgain(`the server has no byte ${first} (416)`);
     }
     if (statusCode === 206) {
-      await checkRange(part, first(headers["content-range"]));
+      await checkRange(part, first, firstOf(headers["content-range"]));
+      part.seek(first);
+      end = last === undefined ? part.size ?? 0 : last + 1;
     } else {
-      await part.begin(
-        strongTag(first(headers.etag)),
-        contentLength(packageId, first(headers["content-length"])),
-      );
+      end = await wholeComes(part, headers, options);
     }
     await checkSpace(part, options);
-    onProgress(part.length, part.total ?? 0);
+    onProgress(part.done, part.total ?? 0);
     for await (const chunk of body) {
       signal.throwIfAborted();
-      await part.append(chunk);
-      onProgress(part.length, part.total ?? 0);
+      await part.push(chunk);
+      onProgress(part.done, part.total ?? 0);
+      const distance = part.distance;
+      // What is still wanted lies behind this place, or far before it.
+      if (distance === undefined || distance > longestSkip) return;
     }
   } finally {
     body.on("error", () => {}); // It is being given up, or it failed above.
     body.destroy();
   }
-  if (!part.isWhole) throw new TryAgain(`the answer ended at ${part.length} of ${part.total} bytes`);
+  if (part.position < end) throw new TryAgain(`the answer ended at ${part.position} of ${end} bytes`);
 }
 
-/** A part of another package, or from another place in it, must not be put behind what is here. */
-async function checkRange(part: PartFile, range: string | undefined): Promise<void> {
+function rangeHeaders(part: PackageFile, first: number, last: number | undefined): Record<string, string> {
+  const toEnd = last === undefined || last + 1 === part.size;
+  const range = `bytes=${first}-${toEnd ? "" : last}`;
+  return part.etag === null ? { range } : { range, "if-range": part.etag };
+}
+
+/** The whole package is sent: another one, or the server gives no ranges. @returns where it ends */
+async function wholeComes(
+  part: PackageFile,
+  headers: Record<string, string | string[] | undefined>,
+  { packageId, maxSize, onBegin }: DownloadOptions,
+): Promise<number> {
+  const etag = strongTag(firstOf(headers.etag));
+  const size = contentLength(packageId, firstOf(headers["content-length"]));
+  if (size === part.size && etag === part.etag && (etag !== null || part.isVerified)) {
+    part.seek(0);
+    return size;
+  }
+  await part.restart();
+  if (size < 1 || size > maxSize) {
+    throw new DownloadError(`package ${packageId}: expected 1 to ${maxSize} bytes, got ${size}`);
+  }
+  onBegin(etag, size);
+  part.begin(etag, size);
+  return size;
+}
+
+/** A part of another package, or from another place in it, must not be put where something else belongs. */
+async function checkRange(part: PackageFile, start: number, range: string | undefined): Promise<void> {
   const match = /^bytes (\d+)-\d+\/(\d+)$/.exec(range ?? "");
-  if (match !== null && Number(match[1]) === part.length && Number(match[2]) === part.total) return;
-  const expected = `bytes ${part.length}-…/${part.total}`;
+  if (match !== null && Number(match[1]) === start && Number(match[2]) === part.size) return;
+  const expected = `bytes ${start}-…/${part.size}`;
   await part.restart();
   throw new TryAgain(`expected Content-Range ${expected}, got ${range ?? "none"}`);
 }
 
-async function checkSpace(part: PartFile, { minFree, packageId, directory }: DownloadOptions): Promise<void> {
+async function checkSpace(
+  part: PackageFile,
+  { minFree, packageId, directory }: DownloadOptions,
+): Promise<void> {
   const { bavail, bsize } = await statfs(directory);
   const free = bavail * bsize;
-  const needed = (part.total ?? 0) - part.length;
+  const needed = (part.total ?? 0) - part.done;
   if (free - needed < minFree) {
     throw new DownloadError(
       `package ${packageId}: expected ${needed + minFree} free bytes in ${directory} ` +
@@ -185,98 +254,16 @@ function strongTag(tag: string | undefined): string | null {
   return tag !== undefined && tag.startsWith('"') ? tag : null;
 }
 
-function first(header: string | string[] | undefined): string | undefined {
+function firstOf(header: string | string[] | undefined): string | undefined {
   return Array.isArray(header) ? header[0] : header;
 }
 
-async function sizeOf(path: string): Promise<number | undefined> {
+async function exists(path: string): Promise<boolean> {
   try {
-    return (await Deno.stat(path)).size;
+    await Deno.stat(path);
+    return true;
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return undefined;
+    if (error instanceof Deno.errors.NotFound) return false;
     throw error;
-  }
-}
-
-/** What is here of the package. */
-class PartFile implements Disposable {
-  readonly #path: string;
-  readonly #file: Deno.FsFile;
-  readonly #options: DownloadOptions;
-  length: number;
-  /** Whole length, once known. */
-  total: number | undefined;
-  etag: string | null;
-
-  private constructor(path: string, file: Deno.FsFile, length: number, options: DownloadOptions) {
-    this.#path = path;
-    this.#file = file;
-    this.#options = options;
-    this.length = length;
-    this.total = options.known?.size;
-    this.etag = options.known?.etag ?? null;
-  }
-
-  static async open(path: string, options: DownloadOptions): Promise<PartFile> {
-    const file = await Deno.open(path, { read: true, write: true, create: true, mode: 0o600 });
-    try {
-      const part = new PartFile(path, file, (await file.stat()).size, options);
-      // Without the tag and length that belong to it, or longer than the whole, it is of no use.
-      if (part.etag === null || part.total === undefined || part.length > part.total) await part.restart();
-      await file.seek(part.length, Deno.SeekMode.Start);
-      return part;
-    } catch (error) {
-      file.close();
-      throw error;
-    }
-  }
-
-  get isWhole(): boolean {
-    return this.length === this.total;
-  }
-
-  async restart(): Promise<void> {
-    await this.#file.truncate(0);
-    await this.#file.seek(0, Deno.SeekMode.Start);
-    this.length = 0;
-    this.total = undefined;
-    this.etag = null;
-  }
-
-  async begin(etag: string | null, total: number): Promise<void> {
-    const { packageId, maxSize, onBegin } = this.#options;
-    if (total < 1 || total > maxSize) {
-      throw new DownloadError(`package ${packageId}: expected 1 to ${maxSize} bytes, got ${total}`);
-    }
-    await this.restart();
-    onBegin(etag, total);
-    this.etag = etag;
-    this.total = total;
-  }
-
-  async append(bytes: Uint8Array): Promise<void> {
-    const { packageId } = this.#options;
-    if (this.total === undefined || this.length + bytes.length > this.total) {
-      await this.restart();
-      throw new TryAgain(`package ${packageId}: more bytes came than were announced`);
-    }
-    try {
-      for (let at = 0; at < bytes.length;) at += await this.#file.write(bytes.subarray(at));
-    } catch (cause) {
-      throw new DownloadError(`package ${packageId}: cannot write ${this.#path}: ${explain(cause)}`, {
-        cause,
-      });
-    }
-    this.length += bytes.length;
-  }
-
-  /** Makes it the package: on disk first, then under its name. */
-  async finish(path: string): Promise<void> {
-    await this.#file.sync();
-    await Deno.rename(this.#path, path);
-  }
-
-  [Symbol.dispose](): void {
-    this.#file.close();
   }
 }

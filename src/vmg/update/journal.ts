@@ -167,6 +167,9 @@ export class UpdateJournal {
         "UPDATE updates SET cancel_requested = 1 WHERE update_id = ? AND ended IS NULL",
       ),
       download: sqlite.prepare("UPDATE updates SET etag = ?, size = ? WHERE update_id = ?"),
+      package: sqlite.prepare(
+        "UPDATE updates SET package_id = ?, download_url = ?, etag = NULL, size = NULL WHERE update_id = ?",
+      ),
       ecu: sqlite.prepare(
         "UPDATE update_ecus SET status = ?, step = ?, error = ?, phase = coalesce(?, phase) " +
           "WHERE update_id = ? AND ecu_id = ?",
@@ -308,6 +311,11 @@ export class UpdateJournal {
   /** Notes what identifies the package that is being fetched. */
   setDownload(updateId: string, etag: string | null, size: number): void {
     this.#statements.download.run(etag, size, updateId);
+  }
+
+  /** Notes that the update has another package now. */
+  setPackage(updateId: string, packageId: string, downloadUrl: string): void {
+    this.#statements.package.run(packageId, downloadUrl, updateId);
   }
 
   /** Notes that the update is to be cancelled. @returns false when it ended before or is not known */

@@ -4,7 +4,7 @@
 import { statfs } from "node:fs/promises";
 import { fileImage } from "../../../hardware/flash/format/file_image.ts";
 import type { FirmwareImage } from "../../../hardware/flash/image.ts";
-import { DeltaBaseError } from "../../codec/errors.ts";
+import { DeltaBaseError, PackageError } from "../../codec/errors.ts";
 import type { UpdatePackage } from "../../codec/open_package.ts";
 import type { PackageEcu } from "../../contract/package.ts";
 import { DownloadError } from "../errors.ts";
@@ -28,11 +28,22 @@ export function distinctImages(entries: readonly PackageEcu[]): PackageEcu[] {
   return [...Map.groupBy(entries, ({ image }) => image.sha256).values()].map(([first]) => first);
 }
 
+/** Those of the entries whose image is not in the store. */
+export async function missingImages(
+  entries: readonly PackageEcu[],
+  store: ImageStore,
+  signal: AbortSignal,
+): Promise<PackageEcu[]> {
+  const missing: PackageEcu[] = [];
+  for (const entry of entries) if (!await store.check(entry.image, signal)) missing.push(entry);
+  return missing;
+}
+
 /**
  * Has the image of every entry in the store, verified.
  *
  * @throws {PackageContentError} If a blob is not what the manifest says.
- * @throws {DeltaBaseError} If a delta's base is not there.
+ * @throws {DeltaBaseError} If a delta's base is not there, or the delta does not give the image.
  * @throws {DownloadError} If there is no room for the images.
  */
 export async function prepareImages(
@@ -42,30 +53,25 @@ export async function prepareImages(
   { minFree, signal, onProgress }: PrepareOptions,
 ): Promise<void> {
   await store.open();
-  const images = distinctImages(entries);
-  const total = images.reduce((sum, { blob }) => sum + blob.length, 0);
+  const missing = await missingImages(distinctImages(entries), store, signal);
+  const total = missing.reduce((sum, { blob }) => sum + blob.length, 0);
   let done = 0;
-  const missing: PackageEcu[] = [];
-  for (const entry of images) {
-    if (!await store.check(entry.image, signal)) missing.push(entry);
-    else onProgress(done += entry.blob.length, total);
-  }
   await checkSpace(missing, store, minFree);
   await mapBounded(missing, parallel, async (entry) => {
-    const { blob, image, ecu_id } = entry;
+    const output = store.path(entry.image.sha256);
+    const { blob } = entry;
     const base = blob.encoding === "zstd-delta"
-      ? { path: store.path(blob.base.sha256), sha256: blob.base.sha256, size: blob.base.size }
+      ? { path: store.path(blob.base.sha256), ...blob.base }
       : undefined;
-    if (base !== undefined && !await store.has(base)) {
-      throw new DeltaBaseError(
-        `${ecu_id}: expected the delta's base ${base.sha256} of ${base.size} bytes, this vehicle has no such image`,
-      );
+    const count = (bytes: number) => onProgress(done += bytes, total);
+    try {
+      await bundle.extractImage(entry, output, { signal, base, onProgress: count });
+    } catch (error) {
+      if (base === undefined || !(error instanceof PackageError) || error.code === "blob_hash") throw error;
+      throw new DeltaBaseError(`${entry.ecu_id}: its delta does not give the image: ${error.message}`, {
+        cause: error,
+      });
     }
-    await bundle.extractImage(entry, store.path(image.sha256), {
-      signal,
-      base,
-      onProgress: (bytes) => onProgress(done += bytes, total),
-    });
   });
 }
 

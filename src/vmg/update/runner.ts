@@ -4,15 +4,11 @@
 import type { EcuIdentification } from "../../../hardware/flash/identification.ts";
 import type { RestClient } from "../../contract/client.ts";
 import { isFinal, type UpdateStatus, updateStatus } from "../../contract/ota.ts";
-import type { PackageManifest } from "../../contract/package.ts";
-import { pathOf, routes } from "../../contract/routes.ts";
-import { openPackage } from "../../codec/open_package.ts";
-import { PackageError } from "../../codec/errors.ts";
 import type { CodecPool } from "../../codec/pool.ts";
 import type { Logger } from "../../log.ts";
 import type { VerifyKey } from "../../pqc/signature.ts";
 import type { VehicleBus } from "../bus/bus.ts";
-import { CancelRequested, DownloadError, explain, StopRequested } from "../errors.ts";
+import { CancelRequested, explain, StopRequested } from "../errors.ts";
 import type { Outbox } from "../link/outbox.ts";
 import type { UpdateSettings } from "../options.ts";
 import { mapBounded } from "../parallel.ts";
@@ -20,13 +16,14 @@ import type { VehicleDescription } from "../vehicle.ts";
 import type { TelemetrySource } from "../telemetry.ts";
 import { delay, orAborted } from "../../wait.ts";
 import { waitForConditions } from "./conditions.ts";
-import { downloadPackage, removePackage } from "./download.ts";
+import { removePackage } from "./download.ts";
+import { type FetchedPackage, fetchPackage } from "./fetch.ts";
 import { EcuProgress } from "./ecu_progress.ts";
 import type { JournalUpdate, NewUpdate, UpdateJournal } from "./journal.ts";
 import { UpdateReporter } from "./report.ts";
-import { checkHardware, findTargets, type Target } from "./targets.ts";
+import { checkHardware } from "./targets.ts";
 import type { ImageStore } from "./image_store.ts";
-import { preparedImage, prepareImages } from "./package_images.ts";
+import { preparedImage } from "./package_images.ts";
 import { InstallTransaction, isPastCancel, needsNoPackage, type TransactionEnd } from "./transaction.ts";
 
 /** Options of {@link UpdateRunner}. */
@@ -58,9 +55,7 @@ export interface UpdateRunnerOptions {
 const stages = updateStatus.options;
 
 /** What the verification found. */
-interface Verified {
-  manifest: PackageManifest;
-  targets: Target[];
+interface Verified extends FetchedPackage {
   found: Map<string, EcuIdentification>;
 }
 
@@ -257,31 +252,31 @@ export class UpdateRunner {
     return await this.#transaction(update, verified, reporter, current).run();
   }
 
-  /** Downloads and verifies; what an earlier run fetched may be wrong and is fetched once more then. */
+  /** Has the images of all targets on the disk, verified, and knows what each target is now. */
   async #fetchVerified(
     update: JournalUpdate,
     reporter: UpdateReporter,
     signal: AbortSignal,
     onStage: (stage: string) => void,
   ): Promise<Verified> {
-    onStage("download");
-    const fetched = await this.#download(update, reporter, signal);
-    onStage("verify");
-    try {
-      return await this.#verify(update, fetched.path, reporter, signal);
-    } catch (error) {
-      // What an earlier run wrote may be torn where the power went: the length is there, the bytes are not.
-      if (!(error instanceof PackageError) || !fetched.earlier) throw error;
-      this.#log.warn(
-        `Package ${update.packageId}, part of which an earlier run fetched, is refused: ${explain(error)}. ` +
-          "It is fetched once more, from its first byte",
-      );
-      await this.#removePackage(update);
-    }
-    onStage("download");
-    const { path } = await this.#download(update, reporter, signal);
-    onStage("verify");
-    return await this.#verify(update, path, reporter, signal);
+    const { bus, parallelReads } = this.#options;
+    const fetched = await fetchPackage(update, {
+      ...this.#options,
+      onStage,
+      onEnter: (status) => this.#enter(update, reporter, status),
+      onProgress: (share) => reporter.stage(share),
+      signal,
+      log: this.#log,
+    });
+    const zones = [...Map.groupBy(fetched.targets, ({ ecu }) => ecu.zonalGatewayId).values()];
+    const found = await Promise.all(zones.map((zone) =>
+      mapBounded(zone, parallelReads, async (target) =>
+        [
+          target.ecu.ecuId,
+          await checkHardware(target, bus, `update ${update.updateId}`, signal),
+        ] as const)
+    ));
+    return { ...fetched, found: new Map(found.flat()) };
   }
 
   /** An update that is gone on with is not told to be further back than it was. */
@@ -290,77 +285,6 @@ export class UpdateRunner {
     this.#options.journal.setStatus(update.updateId, status);
     reporter.enter(status);
     this.#log.info(`Update ${update.updateId}: ${status}`);
-  }
-
-  /** @returns the file, and whether bytes of an earlier run are in it */
-  async #download(
-    update: JournalUpdate,
-    reporter: UpdateReporter,
-    signal: AbortSignal,
-  ): Promise<{ path: string; earlier: boolean }> {
-    const { journal, rest, directory, settings, origin } = this.#options;
-    const { packageId, downloadUrl, etag, size } = update;
-    signal.throwIfAborted();
-    if (packageId === null || downloadUrl === null) {
-      throw new DownloadError(`update ${update.updateId}: the journal names no package`);
-    }
-    checkUrl(downloadUrl, origin, packageId);
-    this.#enter(update, reporter, "downloading");
-    let earlier = true;
-    const path = await downloadPackage({
-      rest,
-      packageId,
-      directory,
-      ...(size === null ? {} : { known: { etag, size } }),
-      maxSize: settings.maxPackageSize,
-      minFree: settings.minFreeDisk,
-      patience: settings.downloadPatience,
-      retryDelay: settings.retryDelay,
-      maxRetryDelay: settings.maxRetryDelay,
-      onBegin: (tag, total) => {
-        earlier = false;
-        journal.setDownload(update.updateId, tag, total);
-      },
-      onProgress: (done, total) => reporter.stage(total > 0 ? done / total : 0),
-      signal,
-      log: this.#log,
-    });
-    return { path, earlier };
-  }
-
-  async #verify(
-    update: JournalUpdate,
-    path: string,
-    reporter: UpdateReporter,
-    signal: AbortSignal,
-  ): Promise<Verified> {
-    const { vehicle, verifyKeys, pool, settings, bus, parallelReads, images } = this.#options;
-    this.#enter(update, reporter, "verifying");
-    const bundle = await openPackage(path, {
-      verifyKeys,
-      expectVehicle: vehicle.vin,
-      pool,
-      limits: { maxFile: settings.maxPackageSize },
-    });
-    const targets = findTargets(bundle.manifest, update, vehicle);
-    await prepareImages(bundle, targets.map(({ entry }) => entry), images, {
-      minFree: settings.minFreeDisk,
-      signal,
-      onProgress: (done, total) => reporter.stage(total > 0 ? done / total : 1),
-    });
-    this.#log.info(
-      `Package ${bundle.manifest.package_id} verified: signed by ${bundle.manifest.key_id.slice(0, 16)}…, ` +
-        `${targets.length} images`,
-    );
-    const zones = [...Map.groupBy(targets, ({ ecu }) => ecu.zonalGatewayId).values()];
-    const found = await Promise.all(zones.map((zone) =>
-      mapBounded(zone, parallelReads, async (target) =>
-        [
-          target.ecu.ecuId,
-          await checkHardware(target, bus, `update ${update.updateId}`, signal),
-        ] as const)
-    ));
-    return { manifest: bundle.manifest, targets, found: new Map(found.flat()) };
   }
 
   #transaction(
@@ -427,7 +351,9 @@ export class UpdateRunner {
     else this.#log.warn(`Update ${updateId} ${status}: ${error}`);
   }
 
-  async #removePackage({ packageId }: JournalUpdate): Promise<void> {
+  async #removePackage({ updateId }: JournalUpdate): Promise<void> {
+    // It may have got another one since it was begun.
+    const packageId = this.#options.journal.get(updateId)?.packageId ?? null;
     if (packageId !== null) await removePackage(this.#options.directory, packageId);
   }
 
@@ -449,11 +375,4 @@ export class UpdateRunner {
     }
     await images.trim(new Set([...journal.installedImages().values()].map(({ sha256 }) => sha256)));
   }
-}
-
-/** A command must not make the vehicle fetch from anywhere but its server. */
-function checkUrl(url: string, origin: string, packageId: string): void {
-  const expected = new URL(pathOf(routes.downloadPackage, { id: packageId }), origin).href;
-  const parsed = URL.canParse(url, origin) ? new URL(url, origin).href : undefined;
-  if (parsed !== expected) throw new DownloadError(`download_url: expected ${expected}, got ${url}`);
 }

@@ -305,9 +305,10 @@ export function serveFile(options: FileOptions): { handler: Handler; log: FileLo
   const handler: Handler = ({ headers }, response) => {
     const { bytes } = options;
     const etag = options.etag();
-    const match = /^bytes=(\d+)-$/.exec(headers.range ?? "");
-    const fits = match !== null && headers["if-range"] === etag;
+    const match = /^bytes=(\d+)-(\d*)$/.exec(headers.range ?? "");
+    const fits = match !== null && (headers["if-range"] ?? etag) === etag;
     const from = fits ? Number(match[1]) : 0;
+    const end = fits && match[2] !== "" ? Math.min(Number(match[2]) + 1, bytes.length) : bytes.length;
     log.ranges.push(headers.range);
     const cut = options.cutAfter?.(answers++);
     if (fits && from >= bytes.length) {
@@ -316,10 +317,10 @@ export function serveFile(options: FileOptions): { handler: Handler; log: FileLo
     }
     response.writeHead(fits ? 206 : 200, {
       etag,
-      "content-length": bytes.length - from,
-      ...(fits ? { "content-range": `bytes ${from}-${bytes.length - 1}/${bytes.length}` } : {}),
+      "content-length": end - from,
+      ...(fits ? { "content-range": `bytes ${from}-${end - 1}/${bytes.length}` } : {}),
     });
-    const body = bytes.subarray(from, cut === undefined ? undefined : from + cut);
+    const body = bytes.subarray(from, cut === undefined ? end : Math.min(from + cut, end));
     log.sent += body.length;
     if (cut === undefined) response.end(body);
     else response.write(body, () => setTimeout(() => response.destroy(), 20));

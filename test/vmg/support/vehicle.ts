@@ -1,5 +1,6 @@
 // A vehicle for tests: simulated gateways and ECUs on 127.0.36.n, its description, its certificate and its packages.
 
+import { randomBytes } from "node:crypto";
 import { SimulatedBench } from "../../../hardware/sim/bench.ts";
 import { defaultSecurity } from "../../../hardware/sim/ecu_defaults.ts";
 import type { SimulatedEcuOptions, SimulatedTiming } from "../../../hardware/sim/options.ts";
@@ -226,7 +227,7 @@ export class TestBench implements AsyncDisposable {
       const parts = [];
       for (const ecuId of ecuIds) {
         const found = this.vehicle.ecus.find((one) => one.ecuId === ecuId);
-        const image = crypto.getRandomValues(new Uint8Array(size));
+        const image = new Uint8Array(randomBytes(size));
         images.set(ecuId, image);
         await Deno.writeFile(`${work}/${ecuId}`, image);
         const blob = await compressImage(`${work}/${ecuId}`, `${work}/${ecuId}.zst`, { pool: this.pool });

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import type { SimulatedFault } from "../../../hardware/sim/options.ts";
 import { generateSigningKey } from "../../../src/pqc/signature.ts";
-import { serveFile } from "../support/counterpart.ts";
+import { type Handler, serveFile } from "../support/counterpart.ts";
 import { type PackageDiffers, TestBench, type TestPackage, vin, vmgId } from "../support/vehicle.ts";
 
 function offer(bench: TestBench, made: TestPackage) {
@@ -440,68 +440,113 @@ Deno.test("a gateway whose power was cut in mid-flash goes on after its start", 
   assert.equal(bench.bench.ecu("ECU_001").version, "1.2.3");
 });
 
-/** Begins an update whose download stalls, stops the gateway there, and gives what lies on the disk. */
-async function stalledDownload(bench: TestBench, made: TestPackage): Promise<{ id: string; part: string }> {
-  await bench.vmg();
-  await bench.server.connected();
-  bench.server.on("GET", `/api/v1/ota/package/${made.packageId}`, (_call, response) => {
-    response.writeHead(200, { etag: made.etag, "content-length": made.bytes.length });
-    response.write(made.bytes.subarray(0, 10_000));
-    return "taken";
-  });
-  const command = bench.start(made);
-  await bench.server.send(`vehicle/${vmgId}/control`, command);
-  const part = `${bench.directory}/${vin}/packages/${made.packageId}.otap.part`;
-  await bench.server.until("a part of the package", () => {
-    try {
-      return Deno.statSync(part).size === 10_000;
-    } catch (error) {
-      if (error instanceof Deno.errors.NotFound) return false;
-      throw error;
-    }
-  });
-  await bench.stop();
-  return { id: command.update_id, part };
+/** Bytes of a block, and of the image whose download stalls: three whole blocks and a part of one. */
+const blockSize = 65_536;
+const stalledSize = 200_000;
+
+/** Where the blocks of the package of one such image begin. */
+function blockAt(made: TestPackage, block: number): number {
+  const view = new DataView(made.bytes.buffer);
+  return 16 + view.getUint32(8) + view.getUint32(12) + 32 * 4 + block * blockSize;
 }
 
-Deno.test("a part that lost its bytes with the power is found by the verification, and the package fetched once more", async () => {
+/** Answers with what ends in the middle of the third block, and goes silent. */
+function stall(made: TestPackage): Handler {
+  return (_call, response) => {
+    response.writeHead(200, { etag: made.etag, "content-length": made.bytes.length });
+    response.write(made.bytes.subarray(0, blockAt(made, 2) + 10_000));
+    return "taken";
+  };
+}
+
+/** Whether both whole blocks are on the disk. */
+function hasStalled(bench: TestBench, made: TestPackage): boolean {
+  try {
+    const { size } = Deno.statSync(partOf(bench, made));
+    return size === blockAt(made, 2);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  }
+}
+
+function partOf(bench: TestBench, made: TestPackage): string {
+  return `${bench.directory}/${vin}/packages/${made.packageId}.otap.part`;
+}
+
+/** Begins an update whose download stalls, and stops the gateway there. */
+async function stalledDownload(bench: TestBench, made: TestPackage): Promise<string> {
+  await bench.vmg();
+  await bench.server.connected();
+  bench.server.on("GET", `/api/v1/ota/package/${made.packageId}`, stall(made));
+  const command = bench.start(made);
+  await bench.server.send(`vehicle/${vmgId}/control`, command);
+  await bench.server.until("a part of the package", () => hasStalled(bench, made));
+  await bench.stop();
+  return command.update_id;
+}
+
+Deno.test("a download goes on with the block that the gateway's end broke off", async () => {
   await using bench = await TestBench.start();
-  const made = await bench.package(["ECU_001"]);
-  const { id, part } = await stalledDownload(bench, made);
+  const made = await bench.package(["ECU_001"], { size: stalledSize });
+  const id = await stalledDownload(bench, made);
+  const log = offer(bench, made);
+  await bench.vmg();
+  assert.equal((await bench.server.ended(id)).status, "completed");
+  assert.deepEqual(log.ranges, [`bytes=${blockAt(made, 2)}-`]);
+});
+
+Deno.test("blocks that lost their bytes with the power are found, and fetched again", async () => {
+  await using bench = await TestBench.start();
+  const made = await bench.package(["ECU_001"], { size: stalledSize });
+  const id = await stalledDownload(bench, made);
   // The file system kept the length and lost the bytes.
-  await Deno.writeFile(part, new Uint8Array(10_000));
+  const left = await Deno.readFile(partOf(bench, made));
+  left.fill(0, blockAt(made, 1));
+  await Deno.writeFile(partOf(bench, made), left);
   const log = offer(bench, made);
   await bench.vmg();
   const end = await bench.server.ended(id);
   assert.equal(end.status, "completed", JSON.stringify(end));
-  assert.deepEqual(log.ranges, ["bytes=10000-", undefined]);
-  assert.ok(bench.lines.some((line) => line.includes("is fetched once more, from its first byte")));
+  assert.deepEqual(log.ranges, [`bytes=${blockAt(made, 1)}-`]);
 });
 
-Deno.test("a package that is wrong when fetched once more fails the update", async () => {
-  await using bench = await TestBench.start();
-  const made = await bench.package(["ECU_001"]);
-  const { id } = await stalledDownload(bench, made);
-  const wrong = { ...made, bytes: made.bytes.with(made.bytes.length - 1, made.bytes.at(-1)! ^ 1) };
-  const log = offer(bench, wrong);
-  await bench.vmg();
-  const end = await bench.server.ended(id);
-  assert.equal(end.status, "failed", JSON.stringify(end));
-  assert.match(String(end.error), /^verify: /);
-  assert.deepEqual(log.ranges, ["bytes=10000-", undefined]);
-});
-
-Deno.test("a package that came whole in this run and is wrong is not fetched again", async () => {
+Deno.test("a package whose blocks are wrong each time fails the update, and the ECU is not touched", async () => {
   await using bench = await TestBench.start();
   await bench.vmg();
   await bench.server.connected();
-  const made = await bench.package(["ECU_001"]);
+  const made = await bench.package(["ECU_001"], { size: stalledSize });
+  const before = operations(bench);
   const bytes = made.bytes.with(made.bytes.length - 1, made.bytes.at(-1)! ^ 1);
   const log = offer(bench, { ...made, bytes });
   const command = bench.start(made);
   await bench.server.send(`vehicle/${vmgId}/control`, command);
-  assert.equal((await bench.server.ended(command.update_id)).status, "failed");
+  const end = await bench.server.ended(command.update_id);
+  assert.equal(end.status, "failed");
+  assert.match(
+    String(end.error),
+    /^verify: ZG_BODY, blob at 0, block 3: \d+ bytes came 3 times and were never/,
+  );
+  const last = `bytes=${blockAt(made, 3)}-`;
+  assert.deepEqual(log.ranges, [undefined, last, last]);
+  assert.deepEqual(operations(bench), before);
+});
+
+Deno.test("an image that is here already is not fetched again", async () => {
+  await using bench = await TestBench.start();
+  await bench.vmg();
+  await bench.server.connected();
+  const made = await bench.package(["ECU_001", "ECU_003"], { size: stalledSize });
+  assert.equal((await run(bench, made)).status, "completed");
+  // The same images once more, in another package: all of it that is fetched is its front.
+  const { length } = made.bytes;
+  const log = offer(bench, made);
+  const command = bench.start(made);
+  await bench.server.send(`vehicle/${vmgId}/control`, command);
+  assert.equal((await bench.server.ended(command.update_id)).status, "completed");
   assert.deepEqual(log.ranges, [undefined]);
+  assert.ok(bench.lines.some((line) => line.includes("2 of 2 images are here already and not fetched")));
+  assert.ok(length > 400_000);
 });
 
 for (const mqtt of ["up", "away"] as const) {
@@ -516,22 +561,16 @@ for (const mqtt of ["up", "away"] as const) {
     await using bench = await TestBench.start({ vmg: { link } });
     await bench.vmg();
     await bench.server.connected();
-    const made = await bench.package(["ECU_001"]);
+    const made = await bench.package(["ECU_001"], { size: stalledSize });
     const ranges: (string | undefined)[] = [];
     const file = serveFile({ bytes: made.bytes, etag: () => made.etag });
     bench.server.on("GET", `/api/v1/ota/package/${made.packageId}`, (call, response) => {
       ranges.push(call.headers.range);
-      if (ranges.length > 1) return file.handler(call, response);
-      response.writeHead(200, { etag: made.etag, "content-length": made.bytes.length });
-      response.write(made.bytes.subarray(0, 10_000));
-      return "taken";
+      return ranges.length > 1 ? file.handler(call, response) : stall(made)(call, response);
     });
     const command = bench.start(made);
     await bench.server.send(`vehicle/${vmgId}/control`, command);
-    await bench.server.until("the download hangs", () => {
-      const path = `${bench.directory}/${vin}/packages/${made.packageId}.otap.part`;
-      return ranges.length === 1 && Deno.statSync(path).size === 10_000;
-    });
+    await bench.server.until("the download hangs", () => ranges.length === 1 && hasStalled(bench, made));
     if (mqtt === "away") {
       bench.server.refuse(true);
       await bench.server.endMqtt();
@@ -546,6 +585,7 @@ for (const mqtt of ["up", "away"] as const) {
     network.own = new Set(["127.0.0.1"]);
     const end = await bench.server.ended(command.update_id);
     assert.equal(end.status, "completed", JSON.stringify(end));
-    assert.equal(ranges[1], "bytes=10000-");
+    // The link was lost, not the gateway: it goes on within the block.
+    assert.equal(ranges[1], `bytes=${blockAt(made, 2) + 10_000}-`);
   });
 }
