@@ -219,11 +219,80 @@ interopTest("mosquitto stands between vehicles and server as the embedded broker
     );
   });
 
+  await t.step(
+    "the server says what is stored, the vehicle what it has taken: neither is the broker's to say",
+    async () => {
+      const again = await server.vehicleA.rest.call(routes.registerVehicle, {
+        body: { ...vehicles[0], vehicle_model: "Test", vehicle_year: 2026 },
+      });
+      assert.equal(again.acknowledged_by, "server");
+      const heard = run("mosquitto_sub", a, [
+        ...["-q", "1", "-i", a, "-C", "3", "-v"],
+        ...["-t", "vehicle/VMG-001/stored", "-t", `vehicle/${vinA}/stored`],
+      ]);
+      await eventually(
+        "it has subscribed",
+        async () => (await broker.log()).includes(`vehicle/${vinA}/stored (QoS 1)`),
+      );
+      await publish(bench, a, "vehicle/VMG-001/telemetry", '{"speed":21,"message_id":"s-1"}');
+      await publish(bench, a, `vehicle/${vinA}/telemetry`, '{"speed":21,"message_id":"s-1"}');
+      // Kept aside for good: the vehicle need not keep it.
+      await publish(bench, a, "vehicle/VMG-001/telemetry", '{"speed":"fast","message_id":"s-2"}');
+      assert.deepEqual((await heard).text.trim().split("\n"), [
+        'vehicle/VMG-001/stored {"message_ids":["s-1"]}',
+        `vehicle/${vinA}/stored {"message_ids":["s-1"]}`,
+        'vehicle/VMG-001/stored {"message_ids":["s-2"]}',
+      ]);
+      assert.equal((await speeds(bench, vinA)).filter((speed) => speed === 21).length, 1);
+
+      await rest.call(routes.putConfig, { path: { vin: vinA }, body: { mode: "first" } });
+      const [{ message_id }] = await pending();
+      const taken = JSON.stringify({ message_ids: ["unknown", message_id] });
+      await publish(bench, b, "vehicle/VMG-002/taken", taken);
+      await eventually(
+        "the other's word is heard",
+        () => server.lines.some((line) => line.includes("Received message on vehicle/VMG-002/taken")),
+      );
+      assert.equal((await pending()).length, 1, "another vehicle's word does not count");
+      await publish(bench, a, "vehicle/VMG-001/taken", taken);
+      await eventually("it is taken", async () => (await pending()).length === 0);
+    },
+  );
+
+  await t.step("a broker that crashed and retains an old configuration is brought the new one", async () => {
+    const retained = () =>
+      run("mosquitto_sub", a, ["-q", "1", "-i", a, "-C", "1", "-t", "vehicle/VMG-001/config"]);
+    const back = async (count: number) => {
+      await eventually(
+        "the server is back",
+        () =>
+          server.lines.filter((line) => line.includes("as zonebench-server-1 (session restored)")).length ===
+            count,
+      );
+    };
+    await broker.stop("SIGTERM");
+    await broker.start();
+    await back(1);
+    assert.equal(JSON.parse((await retained()).text).version, 1);
+    await rest.call(routes.putConfig, { path: { vin: vinA }, body: { mode: "second" } });
+    await eventually("the broker has it", async () => JSON.parse((await retained()).text).version === 2);
+    const [{ message_id }] = await pending();
+    await publish(bench, a, "vehicle/VMG-001/taken", JSON.stringify({ message_ids: [message_id] }));
+    await eventually("it is taken", async () => (await pending()).length === 0);
+    await broker.stop("SIGKILL");
+    await broker.start();
+    await back(2);
+    await eventually("it is the new one again", async () => {
+      const { version, config } = JSON.parse((await retained()).text);
+      return version === 2 && config.mode === "second";
+    });
+  });
+
   await t.step("a command that the broker dropped comes when the vehicle says that it is there", async () => {
     await rest.call(routes.putConfig, { path: { vin: vinA }, body: { mode: "test" } });
     await eventually(
       "it is with the broker",
-      () => server.lines.some((line) => line.includes("Sent CONFIG")),
+      () => server.lines.filter((line) => line.includes("Sent CONFIG")).length === 3,
     );
     await broker.stop("SIGKILL");
     await broker.forget();
@@ -234,7 +303,7 @@ interopTest("mosquitto stands between vehicles and server as the embedded broker
     );
     await eventually(
       "it brought the configuration",
-      () => server.lines.some((line) => line.includes("Brought 1 remote configuration")),
+      () => server.lines.filter((line) => line.includes("Brought 1 remote configuration")).length === 3,
     );
     const retained = await run("mosquitto_sub", a, [
       "-q",
@@ -246,7 +315,7 @@ interopTest("mosquitto stands between vehicles and server as the embedded broker
       "-t",
       "vehicle/VMG-001/config",
     ]);
-    assert.deepEqual(JSON.parse(retained.text), { version: 1, config: { mode: "test" } });
+    assert.deepEqual(JSON.parse(retained.text), { version: 3, config: { mode: "test" } });
 
     const { request_id } = await rest.call(routes.sendDiagnostic, {
       body: { vin: vinA, ecu_id: "ECU_002", service_id: "0x3E", data: "00" },
@@ -280,7 +349,10 @@ interopTest("mosquitto stands between vehicles and server as the embedded broker
       await publish(bench, a, "vehicle/VMG-001/telemetry", `{"speed":${speed}}`);
     }
     await server.restart();
-    assert.ok(server.lines.some((line) => line.includes("as zonebench-server-1 (session restored)")));
+    assert.equal(
+      server.lines.filter((line) => line.includes("as zonebench-server-1 (session restored)")).length,
+      3,
+    );
     await eventually(
       "it is stored",
       async () => (await speeds(bench, vinA)).filter((it) => it > 200).length === 3,

@@ -140,17 +140,21 @@ export async function openSession(options: SessionOptions): Promise<MqttSession>
   try {
     const sessionPresent = await orAborted(connected, signal);
     const { subscriptions, confirmations = [] } = options;
-    const topics = Object.fromEntries(
-      [...subscriptions, ...confirmations].map((topic) => [topic, { qos: 1 as const }]),
-    );
-    const granted = await orAborted(
-      waits.until<{ topic: string; qos: number }[]>((resolve, reject) => {
-        client.subscribe(topics, (error, grants) => error ? reject(error) : resolve(grants ?? []));
+    const topics = [...subscriptions, ...confirmations];
+    const codes = await orAborted(
+      waits.until<readonly unknown[]>((resolve, reject) => {
+        const asked = Object.fromEntries(topics.map((topic) => [topic, { qos: 1 as const }]));
+        // The library calls it an error when any of them is refused; what was granted stands in the packet.
+        client.subscribe(
+          asked,
+          (error, _grants, packet) =>
+            packet === undefined && error ? reject(error) : resolve(packet?.granted ?? []),
+        );
       }),
       signal,
     );
-    // 3.9.3: 0x80 says that the broker refuses the topic.
-    const refused = granted.filter(({ qos }) => qos !== 1).map(({ topic }) => topic);
+    // 3.9.3: one code a topic, in their order; 0x80 says that the broker refuses it.
+    const refused = topics.filter((_, index) => codes[index] !== 1);
     const denied = refused.filter((topic) => !confirmations.includes(topic));
     if (denied.length > 0) {
       throw new SessionError(`${where}: the broker refuses QoS 1 for ${denied.join(", ")}`);

@@ -134,6 +134,83 @@ Deno.test("messages that the broker had not acknowledged when the connection bro
   assert.equal(vmg.link.totalConnections, 2);
 });
 
+Deno.test("through a broker that is not the server, a message waits for the server's word, and the vehicle gives its own", async () => {
+  await using bench = await TestBench.start({
+    vmg: { telemetry: source, link: { telemetryInterval: 50, acknowledgeTimeout: 300 } },
+  });
+  source.count = 0;
+  bench.server.on("POST", "/api/v1/vehicles/register", () => ({
+    status: 200,
+    body: { status: "registered", vehicle_id: vin, message: "welcome", acknowledged_by: "server" },
+  }));
+  const vmg = await bench.vmg();
+  const telemetry = () => bench.server.messages("telemetry");
+  // The broker has acknowledged them; nobody has said that they are stored.
+  await bench.server.until("they are sent again", () => {
+    const ids = telemetry().map(({ message_id }) => message_id);
+    return ids.length > new Set(ids).size;
+  });
+  assert.equal(
+    vmg.link.messagesSent,
+    bench.server.messages("status").length + bench.server.messages("heartbeat").length,
+  );
+  assert.ok(vmg.link.queued >= new Set(telemetry().map(({ message_id }) => message_id)).size);
+  assert.ok(
+    bench.lines.some((line) => line.includes("messages that the server did not confirm within 300 ms")),
+  );
+  await bench.server.until("nothing waits", async () => {
+    const message_ids = [...new Set(telemetry().map(({ message_id }) => String(message_id)))];
+    await bench.server.send(`vehicle/${vmgId}/stored`, { message_ids });
+    return vmg.link.queued <= 2;
+  });
+
+  const command = { message_id: "m-7", command: "REPORT_VCI" };
+  for (let time = 0; time < 2; time++) await bench.server.send(`vehicle/${vmgId}/control`, command);
+  await bench.server.until(
+    "the vehicle says that it has it",
+    () => bench.server.messages("taken").length > 0,
+  );
+  assert.deepEqual(
+    new Set(bench.server.messages("taken").flatMap(({ message_ids }) => message_ids)),
+    new Set(["m-7"]),
+  );
+});
+
+Deno.test("a broker that refuses the topic of the server's word is the server: its acknowledgement counts", async () => {
+  await using bench = await TestBench.start({
+    vmg: { telemetry: source, link: { telemetryInterval: 20 } },
+  });
+  bench.server.on("POST", "/api/v1/vehicles/register", () => ({
+    status: 200,
+    body: { status: "registered", vehicle_id: vin, message: "welcome", acknowledged_by: "server" },
+  }));
+  bench.server.broker.authorizeSubscribe = (_client, subscription, done) =>
+    done(null, subscription.topic.endsWith("/stored") ? null : subscription);
+  const vmg = await bench.vmg();
+  await bench.server.until("telemetry", () => bench.server.messages("telemetry").length >= 20);
+  await bench.server.until("nothing waits", () => vmg.link.queued <= 1);
+  const ids = bench.server.messages("telemetry").map(({ message_id }) => message_id);
+  assert.equal(new Set(ids).size, ids.length);
+  await bench.server.send(`vehicle/${vmgId}/control`, { message_id: "m-8", command: "REPORT_VCI" });
+  await bench.server.until(
+    "the command",
+    () => bench.lines.some((line) => line.includes("Received REPORT_VCI on")),
+  );
+  assert.deepEqual(bench.server.messages("taken"), []);
+});
+
+Deno.test("a broker that has forgotten the vehicle is a reason to register again", async () => {
+  await using bench = await TestBench.start();
+  await bench.vmg();
+  await bench.server.connected();
+  const registrations = () => bench.server.calls.filter(({ path }) => path.endsWith("/register")).length;
+  bench.server.cut();
+  await bench.server.until("it is back", () => bench.lines.some((line) => line.includes("session restored")));
+  assert.equal(registrations(), 1);
+  await bench.restartServer();
+  await bench.server.until("it has registered again", () => registrations() >= 1);
+});
+
 Deno.test("each new connection brings a heartbeat with the vehicle's address at once", async () => {
   await using bench = await TestBench.start({ vmg: { link: { heartbeatInterval: 3_600_000 } } });
   await bench.vmg();
