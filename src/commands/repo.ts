@@ -1,13 +1,14 @@
 // `zonebench repo`: the repositories of signed metadata, founded, signed and checked without a server.
 
 import { Command, InvalidArgumentError, Option } from "commander";
-import { basename, join } from "node:path";
+import { join } from "node:path";
 import { z } from "zod";
 import { parseFirmware } from "../../hardware/flash/format/parse_firmware.ts";
 import { publicMode, writeWhole } from "../pqc/files.ts";
 import * as id from "../contract/identifiers.ts";
 import { AuthorError } from "../uptane/author.ts";
 import { addSignature, EnvelopeError, readMetadata } from "../uptane/envelope.ts";
+import { imageTarget, imageTargetName } from "../uptane/image_target.ts";
 import { importSigner, KeyError, type LocalSigner } from "../uptane/keys.ts";
 import {
   mustMatch,
@@ -16,6 +17,7 @@ import {
   targetName,
   topLevelRoles,
 } from "../uptane/models.ts";
+import { toDownload } from "../server/ota/catalogue.ts";
 import {
   defaultValidity,
   RepositoryAuthor,
@@ -235,7 +237,10 @@ function publish(): Command {
       [],
     )
     .option("--version <version>", "semantic version of the image, e.g. 1.2.0")
-    .option("--name <name>", "name in the repository (default: TYPE/VERSION/FILE)")
+    .option(
+      "--name <name>",
+      "name in the repository (default: TYPE/HARDWARE/VERSION.bin, as a server calls it)",
+    )
     .option(
       "--release-counter <number>",
       "ECUs take no lower one afterwards (default: one more than the highest of the type)",
@@ -247,7 +252,8 @@ function publish(): Command {
       const { directory, author } = open(options);
       const written = await failing(directory, async () => {
         const settled = await author.settle();
-        const published = file === undefined ? [] : [await publishFile(file, options, directory, author)];
+        const made = file === undefined ? undefined : await publishFile(file, options, directory, author);
+        const published = made === undefined ? [] : [made];
         const waiting = published.some(({ staged }) => staged !== undefined);
         return [...settled, ...published, ...waiting ? [] : await author.release()];
       });
@@ -271,7 +277,7 @@ async function publishFile(
   options: PublishOptions,
   directory: RepositoryDirectory,
   author: RepositoryAuthor,
-): Promise<Written> {
+): Promise<Written | undefined> {
   const { success, data, error } = publishing.safeParse(options);
   if (!success) {
     const [{ path: [name], message }] = error.issues;
@@ -283,11 +289,10 @@ async function publishFile(
   }
   const { ecuType, hardware, version } = data;
   const name = targetName.safeParse(
-    options.name ??
-      `${ecuType}/${version}/${basename(file).replaceAll(/[^A-Za-z0-9_.+~-]/g, "_").replace(/^[.+~-]+/, "")}`,
+    options.name ?? imageTargetName({ ecuType, hwVersion: hardware[0], version }),
   );
   if (!name.success) throw new UsageError(`--name: ${name.error.issues[0].message}`);
-  const { signed } = await author.root("image"); // Whether there is a repository at all, before anything is read.
+  const { signed } = await directory.root("image"); // Whether there is a repository at all, before anything is read.
   if (signed._type !== "root") throw new TypeError("expected a root");
   const present = (await directory.newest("image", "targets"))?.metadata.signed.targets ?? {};
   const counter = options.releaseCounter ?? 1 + Math.max(
@@ -306,18 +311,18 @@ async function publishFile(
     const path = directory.imagePath(name.data, sha256);
     await Deno.mkdir(join(path, ".."), { recursive: true });
     await Deno.rename(payload, path);
-    return await author.publish(name.data, {
-      length: parsed.payloadSize,
-      hashes: { sha256 },
-      custom: {
-        must_match: mustMatch.parse({
-          hardware_ids: hardware,
-          ecu_types: [ecuType],
-          version,
-          release_counter: counter,
-        }),
-      },
+    const target = imageTarget({
+      ecuType,
+      hwVersion: hardware[0],
+      version,
+      segments: parsed.segments,
+      download: parsed.hints && toDownload(parsed.hints),
+      sha256,
+      size: parsed.payloadSize,
+      releaseCounter: counter,
     });
+    const match = mustMatch.parse({ ...target.custom?.must_match, hardware_ids: hardware });
+    return await author.publish({ [name.data]: { ...target, custom: { must_match: match } } });
   } finally {
     await Deno.remove(payload).catch((error) => {
       // It has its place by then, or was never made.

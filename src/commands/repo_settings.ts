@@ -1,7 +1,7 @@
 // What `repo` takes on its command line: roles with their keys, and validity in days.
 
 import { InvalidArgumentError } from "commander";
-import { type SignatureAlgorithm, signatureAlgorithms } from "../uptane/keys.ts";
+import { parseRoleKeys, roleKeysRule } from "../config/role_keys.ts";
 import { type RepositoryName, repositoryNames } from "../uptane/models.ts";
 import {
   defaultValidity,
@@ -10,9 +10,6 @@ import {
   type RootRole,
   type Validity,
 } from "../server/uptane/repository_author.ts";
-
-/** Most keys of a role that are made. */
-const mostKeys = 16;
 
 /** Keys of all roles where nothing else is said. */
 const defaultSetting: RoleSetting = { algorithms: ["ml-dsa-65"], threshold: 1 };
@@ -26,24 +23,11 @@ export interface RoleOption {
   readonly setting: RoleSetting;
 }
 
-/**
- * Parser for the keys of a role: `ml-dsa-65`, `ecdsa-p256`, `both`, or a list with the threshold behind it, such as
- * `ml-dsa-65,ml-dsa-65,ml-dsa-65:2`.
- */
+/** Parser for the keys of a role. */
 export function roleSetting(text: string): RoleSetting {
-  const [list, digits, ...more] = (text === "both" ? "ml-dsa-65,ecdsa-p256:2" : text).split(":");
-  const algorithms = list.split(",").map((name) => signatureAlgorithms.find((it) => it === name));
-  const known = algorithms.filter((it): it is SignatureAlgorithm => it !== undefined);
-  const threshold = digits === undefined ? 1 : /^\d{1,2}$/.test(digits) ? Number(digits) : NaN;
-  if (
-    more.length > 0 || known.length !== algorithms.length || known.length > mostKeys ||
-    !(threshold >= 1 && threshold <= known.length)
-  ) {
-    throw new InvalidArgumentError(
-      "expected both, or a list of ml-dsa-65 and ecdsa-p256 with a threshold, such as ml-dsa-65,ml-dsa-65:2",
-    );
-  }
-  return { algorithms: known, threshold };
+  const setting = parseRoleKeys(text);
+  if (setting === undefined) throw new InvalidArgumentError(roleKeysRule);
+  return setting;
 }
 
 /** Parser for `--role`: `root=both`, `image.targets=ecdsa-p256`, `all=ecdsa-p256`; may be given again, the last one counts. */

@@ -38,6 +38,7 @@ import { programName } from "./program_name.ts";
 import { refuseUnfinished } from "./restore_place.ts";
 import { openTrace, type TraceOptions, withTrace } from "./trace.ts";
 import { externalBroker } from "./external_broker.ts";
+import { uptaneOptions } from "./uptane.ts";
 import { clientCredentials, clientProfile, serverOffers, serverProfiles, vehicleMqttProfile } from "./tls.ts";
 import { simulatedSignals } from "./simulated_signals.ts";
 
@@ -247,6 +248,7 @@ async function serverOptions(config: Config, folders: DataFolders, log: Logger) 
         minSamples: rule.min_samples,
       })),
     },
+    uptane: uptaneOptions(config, folders),
     maintenance: {
       interval: config.maintenance.interval * 1000,
       offlineAfter: config.maintenance.offline_after * 1000,

@@ -5,6 +5,7 @@ import * as id from "../contract/identifiers.ts";
 import { logLevels } from "../log.ts";
 import { adapter, checkCan, ecuCan } from "./can.ts";
 import { ecuType } from "./ecu_type.ts";
+import { uptane } from "./role_keys.ts";
 import { dtcs, ecuFaults } from "./simulated_ecu.ts";
 
 const port = z.int().min(0).max(65_535);
@@ -70,6 +71,7 @@ export const server = z.strictObject({
   }),
   stop_timeout: seconds,
   files: z.string(),
+  uptane,
 });
 
 /** A number that YAML gives as 0x0E01 or 3585. */

@@ -11,6 +11,7 @@ import {
   imageDependencies,
   releaseCounter,
 } from "./requirements.ts";
+import { targetState } from "./uptane.ts";
 import { outdatedEcu, vci } from "./vehicles.ts";
 
 /** Stages of an update, in the order in which a good one passes them; the last three end it. */
@@ -216,6 +217,10 @@ export const firmware = z.strictObject({
   depends_on: imageDependencies,
   conditions: imageConditions,
   created: id.timestamp,
+  /** Where the image stands with the Image repository: vehicles get what is published. */
+  target: targetState,
+  /** What waits for signatures, within the folder of the repositories. */
+  staged_file: z.string().optional(),
 });
 
 export const firmwareList = z.strictObject({ images: z.array(firmware), total: z.int() });

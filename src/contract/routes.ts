@@ -176,7 +176,7 @@ export const routes = {
       anomalies: z.array(z.strictObject({
         timestamp: id.timestamp,
         metric: z.string(),
-        rule: z.enum(["limit", "rate", "deviation"]),
+        rule: z.enum(["limit", "rate", "deviation", "attack"]),
         value: z.number(),
         message: z.string(),
       })),

@@ -3,6 +3,9 @@
 import { z } from "zod";
 import * as id from "./identifiers.ts";
 
+/** How roles and ECUs sign. */
+export const signatureAlgorithms = ["ml-dsa-65", "ecdsa-p256"] as const;
+
 const fileNumber = "[1-9][0-9]{0,15}";
 
 /** A file of the Director: roots are the same for all vehicles, everything else is one vehicle's own. */
@@ -63,7 +66,7 @@ export const inventoryEcu = z.strictObject({
   primary: z.boolean(),
   keys: z.array(z.strictObject({
     keyid: id.sha256,
-    algorithm: z.enum(["ecdsa-p256", "ml-dsa-65"]),
+    algorithm: z.enum(signatureAlgorithms),
     public: publicKey,
   })),
   /** `gateway`: the ECU signs nothing itself, its reports bear the Primary's signature. */

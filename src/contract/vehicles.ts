@@ -2,6 +2,7 @@
 
 import { z } from "zod";
 import * as id from "./identifiers.ts";
+import { signedDocument } from "./uptane.ts";
 
 export const registration = z.strictObject({
   vin: id.vin,
@@ -48,6 +49,8 @@ export const vci = z.strictObject({
     (ecus) => new Set(ecus.map((ecu) => ecu.ecu_id)).size === ecus.length,
     "must name each ECU once",
   ),
+  /** The vehicle version manifest: reports of the ECUs, signed by their keys and by the gateway's. */
+  version_manifest: signedDocument.optional(),
 });
 
 export const outdatedEcu = z.strictObject({
@@ -61,6 +64,8 @@ export const vciAnswer = z.strictObject({
   status: z.literal("stored"),
   outdated_ecus: z.array(outdatedEcu),
   update_available: z.boolean(),
+  /** Whether the ECUs' keys bear out the report. */
+  verified: z.boolean().optional(),
 });
 
 const counter = z.int().min(0);
@@ -130,6 +135,8 @@ export const vehicle = z.strictObject({
   location: z.json().nullable(),
   battery: z.number().nullable(),
   registered: id.timestamp,
+  /** Whether the ECUs' keys bear out the newest report. */
+  verified: z.boolean(),
   /** The newest link on each listener. */
   links: z.array(link),
 });
@@ -138,6 +145,12 @@ export const vehicleDetail = vehicle.extend({
   metadata: freeObject,
   /** The newest report, `null` before the first. */
   vci: vci.nullable(),
+  /** Why the newest report is not verified. */
+  unverified_reason: z.string().nullable(),
+  /** When the last verified report was read, by the vehicle's clock: updates follow it where the ECUs have keys. */
+  last_verified: id.timestamp.nullable(),
+  /** ECUs that sign nothing themselves: their reports bear the gateway's signature. */
+  signed_by_gateway: z.array(id.ecuId),
   outdated_ecus: z.array(outdatedEcu),
   addresses: z.array(z.strictObject({ ip: z.string(), since: id.timestamp })),
 });

@@ -12,6 +12,8 @@ export interface Metrics {
   readonly telemetryBatchSize: Histogram;
   readonly telemetryQueue: Gauge;
   readonly anomalies: Counter<"rule">;
+  readonly versionReports: Counter<"result">;
+  readonly attacks: Counter<"check">;
   readonly commands: Counter<"command" | "result">;
   readonly updatesEnded: Counter<"status">;
   readonly downloadBytes: Counter;
@@ -74,6 +76,18 @@ export function createMetrics(): Metrics {
       name: "zonebench_anomalies_total",
       help: "Anomalies found in telemetry",
       labelNames: ["rule"],
+      registers,
+    }),
+    versionReports: new Counter({
+      name: "zonebench_version_reports_total",
+      help: "Reports of vehicles by what their ECUs' keys say of them: verified, unverified, refused",
+      labelNames: ["result"],
+      registers,
+    }),
+    attacks: new Counter({
+      name: "zonebench_attacks_total",
+      help: "Attacks that the server saw in a report, or that ECUs report, by the check that failed",
+      labelNames: ["check"],
       registers,
     }),
     commands: new Counter({

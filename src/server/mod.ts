@@ -21,6 +21,7 @@ import { malformed, startLocalServer } from "./http/local_server.ts";
 import { answerTheRest, type App, type Bindings, mounter } from "./http/mount.ts";
 import { mountOta } from "./http/ota.ts";
 import { mountOpenApi, mountSystem, openApiPath, systemPaths } from "./http/system.ts";
+import { mountUptane } from "./http/uptane.ts";
 import { mountVehicles } from "./http/vehicles.ts";
 import { identityOf } from "./identity.ts";
 import { Inbox } from "./inbox.ts";
@@ -40,6 +41,7 @@ import { ServerState } from "./state.ts";
 import { openStore } from "./store/mod.ts";
 import { AnomalyDetector } from "./telemetry/anomalies.ts";
 import { TelemetryBatcher } from "./telemetry/batcher.ts";
+import { openSignedMetadata } from "./uptane/open.ts";
 
 export * from "./errors.ts";
 export type * from "./options.ts";
@@ -115,10 +117,20 @@ async function start(options: ServerOptions, undo: Undo): Promise<RunningServer>
   const pool = new CodecPool({ size: 1 });
   undo.push({ what: "the codec", run: async () => await pool[Symbol.asyncDispose]() });
 
+  signal?.throwIfAborted();
+  const { director, images, time, inventory, reports } = await openSignedMetadata({
+    ...options.uptane,
+    directory: options.uptane?.directory ?? join(options.filesDirectory ?? dataDirectory, "repo"),
+    store,
+    files,
+    events,
+    metrics,
+    log: log.child("Uptane"),
+  });
   const registry = new Registry({ store, events, log });
   const outbox = new Outbox({ store, metrics, log });
   const { compressionLevel, signingKey } = options;
-  const catalogue = new Catalogue({ store, files, pool, compressionLevel, log });
+  const catalogue = new Catalogue({ store, repository: images, files, pool, compressionLevel, log });
   const packages = new PackageService({
     store,
     files,
@@ -140,6 +152,7 @@ async function start(options: ServerOptions, undo: Undo): Promise<RunningServer>
     store,
     targets: new UpdateTargets({ store, registry, log }),
     packages,
+    director,
     outbox,
     events,
     metrics,
@@ -258,6 +271,7 @@ async function start(options: ServerOptions, undo: Undo): Promise<RunningServer>
     updates,
     outbox,
     inbox: httpsInbox,
+    reports,
     log: httpsLog,
     connectionOf: (incoming) => https.connectionOf(incoming),
     externalBroker: externalBroker !== undefined,
@@ -266,6 +280,7 @@ async function start(options: ServerOptions, undo: Undo): Promise<RunningServer>
   mountOta(mount, { registry, updates, campaigns, packages, inbox: httpsInbox, metrics });
   mountFirmware(mount, { catalogue, maxFirmware, idleTimeout });
   mountDiagnostics(mount, { registry, diagnostics });
+  mountUptane(mount, { director, images, time, inventory });
   const dumps = mountDatabase(mount, { store, log: httpsLog });
   answerTheRest(app, [...Object.values(routes), ...systemPaths, openApiPath], httpsLog);
   await opened("HTTPS", () => https.open());
@@ -304,6 +319,7 @@ async function start(options: ServerOptions, undo: Undo): Promise<RunningServer>
     campaigns,
     diagnostics,
     outbox,
+    repository: images,
     state,
     metrics,
     log: log.child("Maintenance"),

@@ -1,10 +1,13 @@
 // What the server is started with. Times are in milliseconds, sizes in bytes.
 
+import type { InventoryEntry } from "../contract/uptane.ts";
 import type { Logger } from "../log.ts";
 import type { Profile } from "../pqc/profiles.ts";
 import type { SigningKey } from "../pqc/signature.ts";
 import type { Credentials, Offer, TlsEngine } from "../tls/types.ts";
+import type { RepositoryName } from "../uptane/models.ts";
 import type { AnomalyRule } from "./telemetry/rules.ts";
+import type { RoleSetting, RootRole, Validity } from "./uptane/repository_author.ts";
 
 export interface HttpsOptions {
   /** @default "0.0.0.0" */
@@ -142,6 +145,22 @@ export interface RetentionOptions {
   packages?: number;
 }
 
+/** Signed metadata. */
+export interface UptaneOptions {
+  /** Folder of the repositories and their keys; servers on one database share it. @default repo in the folder of files */
+  directory?: string;
+  /** Keys of the roles that a repository is founded with. @default one of ML-DSA-65 for each */
+  roles?: Readonly<Record<RepositoryName, Readonly<Record<RootRole, RoleSetting>>>>;
+  /** Days that metadata is good. @default root 365, targets 365, snapshot 30, timestamp 7 */
+  validity?: Validity;
+  /** Whether a report without signatures of ECUs is refused. @default "when_known" */
+  versionReports?: "when_known" | "required";
+  /** Attested times that one certificate gets in a minute. @default 60 */
+  timesPerMinute?: number;
+  /** Keys of ECUs that this program knows: they are entered, in place of others. @default none */
+  inventory?: readonly InventoryEntry[];
+}
+
 export interface ServerOptions {
   /** Directory for everything that the server writes: `db`, and what `filesDirectory` does not take. */
   dataDirectory: string;
@@ -174,6 +193,7 @@ export interface ServerOptions {
   updates?: UpdateOptions;
   diagnostics?: DiagnosticsOptions;
   telemetry?: TelemetryOptions;
+  uptane?: UptaneOptions;
   maintenance?: MaintenanceOptions;
   retention?: RetentionOptions;
   /** Longest stop: what is still under way then is cut off. @default 5000 */

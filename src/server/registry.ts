@@ -8,6 +8,7 @@ import type { Logger } from "../log.ts";
 import type { TlsConnection } from "../tls/types.ts";
 import type { Events } from "./events.ts";
 import type { Link, Repositories, Store, Vehicle } from "./store/mod.ts";
+import { signedByGateway } from "./uptane/inventory.ts";
 
 /** Where a sign of life came in. */
 export type Transport = "mqtt" | "https";
@@ -112,25 +113,39 @@ export class Registry {
   async list(filter: { limit: number; offset: number; status?: "online" | "offline" }) {
     const { items, total } = await this.#store.vehicles.list(filter);
     const links = await this.#store.vehicles.links(items.map((vehicle) => vehicle.vin));
-    return { vehicles: items.map((vehicle) => toAnswer(vehicle, links.get(vehicle.vin) ?? [])), total };
+    const verified = await this.#store.vci.verified(items.map((vehicle) => vehicle.vin));
+    const vehicles = items.map((vehicle) =>
+      toAnswer(vehicle, links.get(vehicle.vin) ?? [], verified.get(vehicle.vin) ?? false)
+    );
+    return { vehicles, total };
   }
 
   /** @param outdated what the newest report shows to be outdated */
   async detail(vehicle: Vehicle, outdated: OutdatedEcu[]): Promise<VehicleDetail> {
     const links = await this.#store.vehicles.links([vehicle.vin]);
     const addresses = await this.#store.vehicles.addresses(vehicle.vin, { limit: 100 });
+    const report = await this.#store.vci.latest(vehicle.vin);
+    const verified = await this.#store.vci.latestVerified(vehicle.vin);
+    const inventory = await this.#store.ecuKeys.of(vehicle.vin);
     return {
-      ...toAnswer(vehicle, links.get(vehicle.vin) ?? []),
+      ...toAnswer(vehicle, links.get(vehicle.vin) ?? [], report?.verified ?? false),
+      unverified_reason: report?.unverifiedReason ?? null,
+      last_verified: verified?.reported.toISOString() ?? null,
+      signed_by_gateway: signedByGateway(inventory),
       metadata: jsonObject(vehicle.metadata),
-      vci: await this.latestVci(vehicle.vin),
+      vci: report ? vciSchema.parse(report.report) : null,
       outdated_ecus: outdated,
       addresses: addresses.map(({ ip, since }) => ({ ip, since: since.toISOString() })),
     };
   }
 
-  /** The vehicle's newest report, `null` before the first. */
-  async latestVci(vin: string): Promise<Vci | null> {
-    const report = await this.#store.vci.latest(vin);
+  /**
+   * The report by which the vehicle is updated: of one whose ECUs have keys in the inventory the last that they have signed,
+   * else the newest. `null` before the first.
+   */
+  async directingVci(vin: string): Promise<Vci | null> {
+    const known = await this.#store.ecuKeys.has(vin);
+    const report = known ? await this.#store.vci.latestVerified(vin) : await this.#store.vci.latest(vin);
     return report ? vciSchema.parse(report.report) : null;
   }
 
@@ -145,7 +160,7 @@ export function jsonObject(value: unknown): Record<string, z.core.util.JSONType>
   return z.record(z.string(), z.json()).parse(value);
 }
 
-function toAnswer(vehicle: Vehicle, links: readonly Link[]): VehicleAnswer {
+function toAnswer(vehicle: Vehicle, links: readonly Link[], verified: boolean): VehicleAnswer {
   return {
     vin: vehicle.vin,
     vmg_id: vehicle.vmgId,
@@ -157,6 +172,7 @@ function toAnswer(vehicle: Vehicle, links: readonly Link[]): VehicleAnswer {
     location: z.json().nullable().parse(vehicle.location),
     battery: vehicle.battery,
     registered: vehicle.registered.toISOString(),
+    verified,
     links: links.map((link) => ({
       listener: link.listener,
       protocol: link.protocol,

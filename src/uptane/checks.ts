@@ -175,6 +175,16 @@ export const checks = {
     error: ThresholdError,
     asks: "is signed by the Primary's key",
   },
+  manifest_agrees: {
+    clause: "5.3.2.1",
+    error: MixAndMatchError,
+    asks: "says the versions that its ECUs report",
+  },
+  manifest_images: {
+    clause: "5.3.2.1",
+    error: ImageError,
+    asks: "names images as they were released",
+  },
   report_signed: { clause: "5.3.2.1 (3)", error: ThresholdError, asks: "is signed by the ECU's key" },
   report_time: { clause: "5.3.2.1 (3)", error: ReplayError, asks: "is of no earlier time than the last one" },
   report_future: { clause: "5.3.2.1 (3)", error: ReplayError, asks: "is of no time that is still to come" },

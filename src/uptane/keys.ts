@@ -17,9 +17,9 @@ import {
 import { canonicalJson } from "./canonical_json.ts";
 import { ecdsaKey, ecdsaSign, ecdsaVerify } from "./ecdsa.ts";
 import type { KeyModel } from "./models.ts";
+import { signatureAlgorithms } from "../contract/uptane.ts";
 
 /** How roles and ECUs sign. */
-export const signatureAlgorithms = ["ml-dsa-65", "ecdsa-p256"] as const;
 export type SignatureAlgorithm = typeof signatureAlgorithms[number];
 
 /** `keytype` and `scheme` of a key in metadata: TAP 21, and TUF specification 1.0, section 4.2.1. */
@@ -125,6 +125,21 @@ async function ecdsaSigner(privateKey: CryptoKey): Promise<LocalSigner> {
     exportPem: async () =>
       pemText(new Uint8Array(await crypto.subtle.exportKey("pkcs8", privateKey)), "PRIVATE KEY"),
   };
+}
+
+/**
+ * Reads a public key from PEM of its SubjectPublicKeyInfo.
+ *
+ * @returns {Promise<KeyModel>} the key as it stands in metadata: one key has one text, and so one identifier
+ * @throws {KeyError} If the text is no ML-DSA-65 and no ECDSA P-256 public key.
+ */
+export async function importPublicKey(pem: string): Promise<KeyModel> {
+  const spki = pemBytes(pem, "PUBLIC KEY");
+  for (const algorithm of signatureAlgorithms) {
+    const key: KeyModel = { ...schemes[algorithm], keyval: { public: pemText(spki, "PUBLIC KEY") } };
+    if (await verifierOf(key) !== undefined) return key;
+  }
+  throw new KeyError("expected an ML-DSA-65 or ECDSA P-256 public key as PEM, got something else");
 }
 
 /** A public key, ready to verify with. */

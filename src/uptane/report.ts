@@ -41,7 +41,9 @@ const reportSchema = z.object({
   ecu_id: id.ecuId,
   installed: installedImage,
   /** Codes of the checks that failed since the last report. */
-  attacks_detected: z.array(z.string().min(1).max(64)).max(mostAttacks),
+  attacks_detected: z.array(
+    z.string().regex(/^[a-z][a-z0-9_]{0,63}$/, "must be the code of a check"),
+  ).max(mostAttacks),
   /** Latest time that the ECU could verify. */
   time: utcTime,
   nonce: nonceSchema,

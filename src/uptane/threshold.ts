@@ -27,3 +27,16 @@ export async function countSignatures(
   }
   return signed.size;
 }
+
+/** The first authority whose threshold a file does not meet; undefined if it meets all. */
+export async function lackingSignatures(
+  envelope: Pick<Envelope<unknown>, "payload" | "signatures">,
+  authorities: readonly Authority[],
+): Promise<{ signatures: number; threshold: number } | undefined> {
+  for (const authority of authorities) {
+    const signatures = await countSignatures(envelope, authority);
+    const { threshold } = authority.role;
+    if (signatures < threshold) return { signatures, threshold };
+  }
+  return undefined;
+}

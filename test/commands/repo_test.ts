@@ -99,16 +99,18 @@ Deno.test("an image is published, given to a vehicle, and refused once a byte of
   const directory = new RepositoryDirectory(it.repo);
   const targets = (await directory.newest("image", "targets"))?.metadata.signed.targets;
   assert.deepEqual(Object.keys(targets ?? {}), [
-    "BODY_CONTROLLER/1.0.0/body.bin",
-    "BODY_CONTROLLER/2.0.0/body.bin",
+    "BODY_CONTROLLER/1.0/1.0.0.bin",
+    "BODY_CONTROLLER/1.0/2.0.0.bin",
   ]);
-  const second = targets?.["BODY_CONTROLLER/2.0.0/body.bin"];
+  const second = targets?.["BODY_CONTROLLER/1.0/2.0.0.bin"];
   assert.ok(second);
   assert.deepEqual(second.custom?.must_match, {
     hardware_ids: ["1.0"],
     ecu_types: ["BODY_CONTROLLER"],
     version: "2.0.0",
     release_counter: 2,
+    // SHA-256 of {"download":null,"segments":[{"address":0,"length":9}]}
+    layout_sha256: "3f171d51fb1d5ffb27c79a2a97fa442e46baa6c2c25788d461e6b12c6f673ba7",
   });
   // What the Director does for a vehicle.
   const keys = await directory.keys();
@@ -120,7 +122,7 @@ Deno.test("an image is published, given to a vehicle, and refused once a byte of
     vehicleId: vin,
     version: 1,
     images: [{
-      filename: "BODY_CONTROLLER/2.0.0/body.bin",
+      filename: "BODY_CONTROLLER/1.0/2.0.0.bin",
       target: second,
       ecus: [{ ecuId: "ECU_005", hardwareId: "1.0" }],
     }],
@@ -133,7 +135,7 @@ Deno.test("an image is published, given to a vehicle, and refused once a byte of
   assert.equal(good.code, 0, good.stderr);
   assert.match(
     good.stdout,
-    /passed {2}5\.4\.4\.2 \(10\.2\.1\) +BODY_CONTROLLER\/2\.0\.0\/body\.bin for ECU_005 has one length/,
+    /passed {2}5\.4\.4\.2 \(10\.2\.1\) +BODY_CONTROLLER\/1\.0\/2\.0\.0\.bin for ECU_005 has one length/,
   );
   assert.match(good.stdout, /All \d+ checks passed/);
   const wrong = await it.program.run(["repo", "verify", "--vin", vin, "--ecu", "ECU_005=9.9"]);
@@ -146,11 +148,11 @@ Deno.test("an image is published, given to a vehicle, and refused once a byte of
   const expired = await it.program.run(["repo", "verify", "--time", "2099-01-01T00:00:00Z"]);
   assert.equal(expired.code, 1);
   assert.match(expired.stderr, /freeze: director root 1/);
-  const stored = directory.imagePath("BODY_CONTROLLER/2.0.0/body.bin", second.hashes.sha256);
+  const stored = directory.imagePath("BODY_CONTROLLER/1.0/2.0.0.bin", second.hashes.sha256);
   await Deno.writeTextFile(stored, "version 3");
   const damaged = await it.program.run(["repo", "verify"]);
   assert.equal(damaged.code, 1);
-  assert.match(damaged.stderr, /arbitrary software: BODY_CONTROLLER\/2\.0\.0\/body\.bin: expected sha256/);
+  assert.match(damaged.stderr, /arbitrary software: BODY_CONTROLLER\/1\.0\/2\.0\.0\.bin: expected sha256/);
 });
 
 Deno.test("a root that needs two keys is signed on two machines, and given out when both have signed", async () => {

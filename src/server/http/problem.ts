@@ -9,6 +9,9 @@ import {
   InvalidArgumentError,
   NotFoundError,
 } from "../store/errors.ts";
+import { NotPublished } from "../uptane/director.ts";
+import { RoleKeysMissing } from "../uptane/role_signers.ts";
+import { TooManyTimes } from "../uptane/time_server.ts";
 
 /** Titles of the statuses that this server answers with (RFC 9110 section 15, RFC 4918 for 507). */
 const titles: Readonly<Record<number, string>> = {
@@ -25,6 +28,7 @@ const titles: Readonly<Record<number, string>> = {
   421: "Misdirected Request",
   412: "Precondition Failed",
   422: "Unprocessable Content",
+  429: "Too Many Requests",
   431: "Request Header Fields Too Large",
   500: "Internal Server Error",
   503: "Service Unavailable",
@@ -71,6 +75,19 @@ export function toProblem(error: unknown): HttpProblem | undefined {
     return new HttpProblem(503, "the database does not answer", {
       code: "database_unavailable",
       headers: { "retry-after": "5" },
+      cause: error,
+    });
+  }
+  if (error instanceof NotPublished) {
+    return new HttpProblem(409, error.message, { code: "not_published", cause: error });
+  }
+  if (error instanceof RoleKeysMissing) {
+    return new HttpProblem(503, error.message, { code: "role_keys_missing", cause: error });
+  }
+  if (error instanceof TooManyTimes) {
+    return new HttpProblem(429, error.message, {
+      code: "too_many_times",
+      headers: { "retry-after": String(error.wait) },
       cause: error,
     });
   }

@@ -10,6 +10,8 @@ import type { UpdateService } from "../ota/updates.ts";
 import type { Outbox } from "../outbox.ts";
 import { jsonObject, type Registry } from "../registry.ts";
 import type { Store, Vehicle } from "../store/mod.ts";
+import { UptaneError } from "../../uptane/errors.ts";
+import { ManifestRequired, type Verdict, type VersionReports } from "../uptane/version_reports.ts";
 import type { TlsConnection } from "../../tls/types.ts";
 import type { IncomingMessage } from "node:http";
 import { type Mount, otherVehicle } from "./mount.ts";
@@ -21,6 +23,7 @@ export interface VehicleRouteOptions {
   updates: UpdateService;
   outbox: Outbox;
   inbox: Inbox;
+  reports: VersionReports;
   log: Logger;
   connectionOf(incoming: IncomingMessage): TlsConnection | undefined;
   /** Whether vehicles publish to a broker that is not this server. */
@@ -30,7 +33,7 @@ export interface VehicleRouteOptions {
 }
 
 export function mountVehicles(mount: Mount, options: VehicleRouteOptions): void {
-  const { store, registry, updates, outbox, inbox, log } = options;
+  const { store, registry, updates, outbox, inbox, reports, log } = options;
 
   mount(routes.registerVehicle, async ({ body, caller, incoming }) => {
     if (caller.kind !== "vehicle" || body.vin !== caller.vin) throw otherVehicle(caller, body.vin);
@@ -66,29 +69,17 @@ export function mountVehicles(mount: Mount, options: VehicleRouteOptions): void 
       );
     }
     log.info(`Analyzing VCI for ${vehicle.vmgId}`);
-    await store.vci.add({
-      vin: vehicle.vin,
-      deviceId: body.device_id,
-      trigger: body.trigger,
-      timestamp: new Date(body.timestamp),
-      ecus: body.ecus.map((ecu) => ({
-        ecuId: ecu.ecu_id,
-        ecuType: ecu.ecu_type,
-        zonalGatewayId: ecu.zonal_gateway_id,
-        swVersion: ecu.sw_version,
-        hwVersion: ecu.hw_version,
-        serialNumber: ecu.serial_number,
-        partNumber: ecu.part_number,
-        supplier: ecu.supplier,
-        reachable: ecu.status === "ok",
-        unreachableReason: ecu.error,
-      })),
-      report: body,
-    });
+    const verdict = await refusing(() => reports.take(body));
+    if (!verdict.verified) log.debug(`Report of ${vehicle.vmgId} not verified: ${verdict.reason}`);
     await outbox.shown(vehicle.vin, { report: true });
     const outdated = await updates.targets.outdated(vehicle.vin, body);
     log.info(`Found ${outdated.length} outdated ECU${outdated.length === 1 ? "" : "s"}`);
-    return { status: "stored" as const, outdated_ecus: outdated, update_available: outdated.length > 0 };
+    return {
+      status: "stored" as const,
+      outdated_ecus: outdated,
+      update_available: outdated.length > 0,
+      verified: verdict.verified,
+    };
   });
 
   mount(routes.heartbeat, async ({ body, vehicle, caller }) => {
@@ -212,6 +203,24 @@ export function mountVehicles(mount: Mount, options: VehicleRouteOptions): void 
       })),
     };
   });
+}
+
+/** Gives a report that the ECUs' keys contradict its status. */
+async function refusing(take: () => Promise<Verdict>): Promise<Verdict> {
+  try {
+    return await take();
+  } catch (error) {
+    if (error instanceof UptaneError) {
+      throw new HttpProblem(422, `the report is refused: ${error.message} (Uptane ${error.clause})`, {
+        code: error.code,
+        cause: error,
+      });
+    }
+    if (error instanceof ManifestRequired) {
+      throw new HttpProblem(422, error.message, { code: "manifest_required", cause: error });
+    }
+    throw error;
+  }
 }
 
 /** The channel of a topic that this vehicle may publish on. */

@@ -13,6 +13,7 @@ import type { UpdateService } from "../ota/updates.ts";
 import type { Registry } from "../registry.ts";
 import type { ServerState } from "../state.ts";
 import type { FileKind, Store } from "../store/mod.ts";
+import type { ImageRepository } from "../uptane/image_repository.ts";
 
 export interface MaintenanceServiceOptions extends MaintenanceOptions {
   retention: RetentionOptions;
@@ -25,6 +26,7 @@ export interface MaintenanceServiceOptions extends MaintenanceOptions {
   campaigns: CampaignService;
   diagnostics: DiagnosticsService;
   outbox: Outbox;
+  repository: Pick<ImageRepository, "maintain">;
   state: ServerState;
   metrics: Metrics;
   log: Logger;
@@ -68,7 +70,7 @@ export class Maintenance {
     if (!(this.#offlineAfter > 0)) {
       throw new RangeError(`maintenance: offlineAfter must be above 0 ms, got ${this.#offlineAfter}`);
     }
-    const { store, registry, updates, campaigns, diagnostics, outbox } = options;
+    const { store, registry, updates, campaigns, diagnostics, outbox, repository } = options;
     const often = (name: string, run: Task["run"]): Task => ({ name, interval: 0, run, due: 0 });
     const seldom = (name: string, run: Task["run"]): Task => ({ name, interval: slowInterval, run, due: 0 });
     this.#tasks = [
@@ -78,6 +80,7 @@ export class Maintenance {
       often("further attempts", async () => void await campaigns.sweepRetries()),
       often("unanswered diagnostics", async () => void await diagnostics.sweepTimedOut()),
       often("undelivered messages", () => outbox.flushUndelivered()),
+      often("signed metadata", () => repository.maintain()),
       often("statistics", () => this.#statistics()),
       seldom("old rows", (signal) => this.#oldRows(signal)),
       seldom("abandoned builds", async () => void await store.packages.failAbandoned(abandonedBuild)),

@@ -11,10 +11,13 @@ import type { Logger } from "../../log.ts";
 import { blobPath, type DataFiles, hasFile, payloadPath, removeFile, temporaryPath } from "../files.ts";
 import { ConflictError } from "../store/errors.ts";
 import type { Image, ImageBlob, ImageDownload, ImageInput, Store } from "../store/mod.ts";
+import type { ImageRepository, Publication } from "../uptane/image_repository.ts";
 import { findRollback } from "./requirements.ts";
 
 export interface CatalogueOptions {
   store: Store;
+  /** Where images are published. */
+  repository: Pick<ImageRepository, "publish">;
   files: DataFiles;
   pool: CodecPool;
   /** zstd level. @default 3 */
@@ -42,13 +45,15 @@ export class PayloadMissing extends Error {
 
 export class Catalogue {
   readonly #store: Store;
+  readonly #repository: CatalogueOptions["repository"];
   readonly #files: DataFiles;
   readonly #pool: CodecPool;
   readonly #level: number;
   readonly #log: Logger;
 
-  constructor({ store, files, pool, compressionLevel = 3, log }: CatalogueOptions) {
+  constructor({ store, repository, files, pool, compressionLevel = 3, log }: CatalogueOptions) {
     this.#store = store;
+    this.#repository = repository;
     this.#files = files;
     this.#pool = pool;
     this.#level = compressionLevel;
@@ -74,7 +79,7 @@ export class Catalogue {
       const sha256 = parsed.fileSha256.toHex();
       const payloadSha256 = parsed.payloadSha256.toHex();
       const known = await this.#known(upload, sha256, payloadSha256);
-      if (known) return toFirmware(known);
+      if (known) return toFirmware(known, await this.#repository.publish(known));
       await this.#checkRelease(upload);
 
       const payload = payloadPath(this.#files, payloadSha256);
@@ -94,6 +99,8 @@ export class Catalogue {
         payloadSize: parsed.payloadSize,
         blob,
         priority,
+        // Until it stands in the Image repository.
+        released: false,
         release,
         dependsOn: depends_on.map(({ ecu_type, version }) => ({ ecuType: ecu_type, version })),
         conditions,
@@ -103,7 +110,7 @@ export class Catalogue {
         size: parsed.payloadSize,
         compressed: blob.length,
       });
-      return toFirmware(image);
+      return toFirmware(image, await this.#repository.publish(image));
     } finally {
       await removeFile(temporary);
     }
@@ -127,7 +134,7 @@ export class Catalogue {
       offset: filter.offset,
       ecuType: filter.ecu_type,
     });
-    return { images: items.map(toFirmware), total };
+    return { images: items.map((image) => toFirmware(image)), total };
   }
 
   /**
@@ -263,7 +270,8 @@ export function toDownload({ dataFormat, erase, call }: ImageDownload): PackageD
   };
 }
 
-export function toFirmware(image: Image): Firmware {
+/** @param publication where it stands, for one that was just entered; others tell it themselves */
+export function toFirmware(image: Image, publication?: Publication): Firmware {
   return {
     image_id: image.imageId,
     ecu_type: image.ecuType,
@@ -285,5 +293,9 @@ export function toFirmware(image: Image): Firmware {
     })),
     conditions: image.conditions,
     created: image.created.toISOString(),
+    target: publication?.state ?? (image.released ? "published" : "staged"),
+    ...publication?.state === "staged" && publication.file !== undefined
+      ? { staged_file: publication.file }
+      : {},
   };
 }

@@ -1,4 +1,4 @@
-// What an update is for: the ECUs that the last report shows to be outdated, or the images of an earlier attempt.
+// What an update is for: the ECUs that the report which directs updates shows to be outdated, or the images of an earlier attempt.
 
 import type { OutdatedEcu, Vci } from "../../contract/vehicles.ts";
 import type { Logger } from "../../log.ts";
@@ -35,9 +35,9 @@ export class UpdateTargets {
     return toOutdatedEcus(await this.#analyse(vin, report));
   }
 
-  /** Which ECUs of the last stored report are outdated; none before the first report. */
+  /** Which ECUs are outdated by the report that directs updates; none before the first. */
   async outdatedNow(vin: string): Promise<OutdatedEcu[]> {
-    const report = await this.#options.registry.latestVci(vin);
+    const report = await this.#options.registry.directingVci(vin);
     return report ? await this.outdated(vin, report) : [];
   }
 
@@ -46,9 +46,12 @@ export class UpdateTargets {
    * @throws {NothingToUpdate} {@link RequirementUnmet}
    */
   async choose(vin: string, wanted: readonly string[] | undefined): Promise<Outdated[]> {
-    const report = await this.#options.registry.latestVci(vin);
+    const report = await this.#options.registry.directingVci(vin);
     if (!report) {
-      throw new NothingToUpdate(`vehicle ${vin} has not reported its ECUs yet`, "no_report");
+      throw new NothingToUpdate(
+        `vehicle ${vin} has not reported its ECUs yet, or not with the signatures of the keys in the inventory`,
+        "no_report",
+      );
     }
     const outdated = await this.#analyse(vin, report);
     if (wanted === undefined) {
@@ -73,7 +76,7 @@ export class UpdateTargets {
 
   /** The images of an update once more, for the ECUs as they were reported last. @throws as {@link choose} */
   async again(update: Update): Promise<Outdated[]> {
-    const report = await this.#options.registry.latestVci(update.vin);
+    const report = await this.#options.registry.directingVci(update.vin);
     if (!report) throw new NothingToUpdate(`vehicle ${update.vin} has no report any more`, "no_report");
     const rows = (await this.#store.updates.ecus([update.updateId])).get(update.updateId) ?? [];
     const targets: Outdated[] = [];

@@ -25,6 +25,7 @@ import {
 } from "../store/mod.ts";
 import type { Outdated } from "./outdated.ts";
 import type { PackageService, ReadyPackage } from "./packages.ts";
+import type { Director } from "../uptane/director.ts";
 import type { UpdateTargets } from "./targets.ts";
 import { toAnswer, waitOf } from "./update_answer.ts";
 
@@ -32,6 +33,7 @@ export interface UpdatesOptions {
   store: Store;
   targets: UpdateTargets;
   packages: PackageService;
+  director: Director;
   outbox: Outbox;
   events: Events;
   metrics: Metrics;
@@ -481,7 +483,7 @@ export class UpdateService {
     requested: readonly string[] | undefined,
     attempt: Attempt,
   ): Promise<Update> {
-    return await tx.updates.create({
+    const update = await tx.updates.create({
       vin: vehicle.vin,
       initiator,
       packageId: ready.packageId,
@@ -495,6 +497,8 @@ export class UpdateService {
         toVersion: image.version,
       })),
     });
+    await this.#options.director.direct(tx, vehicle.vin);
+    return update;
   }
 
   /** Two starts at once: one wins, the other learns of it. */

@@ -4,7 +4,8 @@ import { json } from "./database.ts";
 import { selectRows, Where } from "./page.ts";
 import type { PageRequest } from "./page.ts";
 
-export type AnomalyRule = "limit" | "rate" | "deviation";
+/** `attack`: what a vehicle or a report of it was refused for; the others are about telemetry. */
+export type AnomalyRule = "limit" | "rate" | "deviation" | "attack";
 
 export interface AnomalyInput {
   vin: string;

@@ -7,6 +7,8 @@ import type { Context } from "./context.ts";
 import type { Database, TransactionOptions } from "./database.ts";
 import { dumpBeside, type DumpOptions } from "./dump.ts";
 import { Diagnostics } from "./diagnostics.ts";
+import { DirectorStore } from "./director.ts";
+import { EcuKeys } from "./ecu_keys.ts";
 import { Images } from "./images.ts";
 import { Inbound } from "./inbound.ts";
 import { migrate } from "./migrate.ts";
@@ -29,6 +31,8 @@ export type * from "./commands.ts";
 export type { DumpOptions } from "./dump.ts";
 export type { Database, Param, Sql, TransactionOptions } from "./database.ts";
 export type * from "./diagnostics.ts";
+export type * from "./director.ts";
+export type * from "./ecu_keys.ts";
 export type * from "./images.ts";
 export { targetKey } from "./images.ts";
 export type * from "./inbound.ts";
@@ -55,6 +59,8 @@ export interface Repositories {
   readonly diagnostics: Diagnostics;
   readonly telemetry: TelemetryStore;
   readonly anomalies: Anomalies;
+  readonly director: DirectorStore;
+  readonly ecuKeys: EcuKeys;
   readonly inbound: Inbound;
   readonly mqttSessions: MqttSessions;
   readonly brokerClients: BrokerClients;
@@ -149,6 +155,8 @@ function repositories(context: Context): Repositories {
     diagnostics: new Diagnostics(context),
     telemetry: new TelemetryStore(context),
     anomalies: new Anomalies(context),
+    director: new DirectorStore(context),
+    ecuKeys: new EcuKeys(context),
     inbound: new Inbound(context),
     mqttSessions: new MqttSessions(context),
     brokerClients: new BrokerClients(context),

@@ -11,7 +11,7 @@ export interface RetentionAges {
   diagnostics?: number;
   /** Since their end; with their ECU rows. */
   updates?: number;
-  /** Reports; a vehicle's newest stays. */
+  /** Reports; a vehicle's newest stays, and the last one that was verified. */
   vci?: number;
   /** Address history; a vehicle's newest stays. */
   addresses?: number;
@@ -60,6 +60,8 @@ const STATEMENTS: Readonly<Record<RetentionSubject, string>> = {
     select seq from vci_reports r where received < $1 and not exists (
       select from vehicles v where v.vin = r.vin and v.vci_reported = r.reported and not exists (
         select from vci_reports n where n.vin = r.vin and n.reported = r.reported and n.seq > r.seq))
+      and not (r.verified and not exists (
+        select from vci_reports n where n.vin = r.vin and n.verified and n.seq > r.seq))
     order by received limit $2)`,
   addresses: `delete from vehicle_addresses where seq in (
     select seq from vehicle_addresses a where since < $1

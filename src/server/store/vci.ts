@@ -27,8 +27,12 @@ export interface VciInput {
   /** When it was read, by the vehicle's clock. */
   timestamp: Date;
   ecus: readonly VciEcuInput[];
-  /** The report as it came, kept whole. */
+  /** The report as it came, but for the signed versions. */
   report: unknown;
+  /** Whether the ECUs' keys bear out its versions. @default false */
+  verified?: boolean;
+  /** Why they do not. @default null */
+  unverifiedReason?: string | null;
 }
 
 export interface VciEcu {
@@ -53,9 +57,11 @@ export interface VciReport {
   reported: Date;
   received: Date;
   report: unknown;
+  verified: boolean;
+  unverifiedReason: string | null;
 }
 
-const REPORT = "report_id, vin, device_id, trigger, reported, received, report";
+const REPORT = "report_id, vin, device_id, trigger, reported, received, report, verified, unverified_reason";
 const ECU =
   `ecu_id, ecu_type, zonal_gateway_id, sw_version, hw_version, serial_number, part_number, supplier, reachable,
   unreachable_reason, reported`;
@@ -81,8 +87,9 @@ export class Vci {
       if (vehicle === undefined) throw new NotFoundError("vehicle", input.vin);
       await tx.query(
         `with marked as (update vehicles set vci_reported = $5 where vin = $2 and $8)
-         insert into vci_reports (report_id, vin, device_id, trigger, reported, received, report)
-         values ($1, $2, $3, $4, $5, $6, $7)`,
+         insert into vci_reports (report_id, vin, device_id, trigger, reported, received, report, verified,
+           unverified_reason)
+         values ($1, $2, $3, $4, $5, $6, $7, $9, $10)`,
         [
           reportId,
           input.vin,
@@ -92,6 +99,8 @@ export class Vci {
           received,
           json(input.report),
           vehicle.newer,
+          input.verified ?? false,
+          input.unverifiedReason ?? null,
         ],
       );
       if (!vehicle.newer) return false;
@@ -133,6 +142,26 @@ export class Vci {
       [vin],
     );
     return report ?? null;
+  }
+
+  /** The last report that came with good signatures of the ECUs. */
+  async latestVerified(vin: string): Promise<VciReport | null> {
+    const [report] = await this.context.sql.query<VciReport>(
+      `select ${REPORT} from vci_reports where vin = $1 and verified order by seq desc limit 1`,
+      [vin],
+    );
+    return report ?? null;
+  }
+
+  /** Whether each vehicle's newest report is verified; vehicles that have none are left out. */
+  async verified(vins: readonly string[]): Promise<Map<string, boolean>> {
+    const rows = await this.context.sql.query<{ vin: string; verified: boolean }>(
+      `select distinct on (r.vin) r.vin, r.verified from vci_reports r join vehicles v
+         on v.vin = r.vin and v.vci_reported = r.reported
+       where r.vin in (select jsonb_array_elements_text($1::jsonb)) order by r.vin, r.seq desc`,
+      [json(vins)],
+    );
+    return new Map(rows.map(({ vin, verified }) => [vin, verified]));
   }
 
   /** Reports in the order in which they came, newest first. */

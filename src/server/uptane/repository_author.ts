@@ -1,7 +1,9 @@
 // Work on repositories by those who hold their keys: founding them, rotating keys, publishing. What cannot be signed here for want
 // of keys is staged: signatures are added on other machines, and it is given out when there are enough.
 
+import { isDeepStrictEqual } from "node:util";
 import {
+  AuthorError,
   type Common,
   makeRoot,
   makeSnapshot,
@@ -11,10 +13,17 @@ import {
   type RoleHolders,
 } from "../../uptane/author.ts";
 import type { JsonObject } from "../../uptane/canonical_json.ts";
-import { type Envelope, type Metadata, readMetadata, signEnvelope } from "../../uptane/envelope.ts";
+import { readMetadata, signEnvelope } from "../../uptane/envelope.ts";
 import { algorithmOf, generateSigner, type LocalSigner, type SignatureAlgorithm } from "../../uptane/keys.ts";
-import { type RepositoryName, type Root, type Target, topLevelRoles } from "../../uptane/models.ts";
-import { type Authority, countSignatures } from "../../uptane/threshold.ts";
+import {
+  type RepositoryName,
+  type Root,
+  type Target,
+  targetSchema,
+  topLevelRoles,
+} from "../../uptane/models.ts";
+import { defaultLimits } from "../../uptane/store.ts";
+import { type Authority, lackingSignatures } from "../../uptane/threshold.ts";
 import { type RepositoryDirectory, RepositoryDirectoryError, type Staged } from "./repository_directory.ts";
 
 /** Roles of a root. */
@@ -121,15 +130,6 @@ export class RepositoryAuthor {
     return signers;
   }
 
-  /** The newest root. @throws {RepositoryDirectoryError} if there is none. */
-  async root(repository: RepositoryName): Promise<Metadata<"root">> {
-    const root = await this.#directory.newest(repository, "root");
-    if (root !== undefined) return root.metadata;
-    throw new RepositoryDirectoryError(
-      `${this.#directory.path}: no root of the ${repository} repository there; "repo init" makes one`,
-    );
-  }
-
   /**
    * Gives a role new keys; the old ones are good for nothing any more. The new root is signed with the keys that are here, of those
    * before and of its own.
@@ -138,7 +138,7 @@ export class RepositoryAuthor {
    */
   async rotate(repository: RepositoryName, role: RootRole, setting?: RoleSetting): Promise<Written> {
     await this.#nothingStaged(repository, "root");
-    const { signed } = await this.root(repository);
+    const { signed } = await this.#directory.root(repository);
     const present = signed.roles[role];
     if (present === undefined) {
       throw new RepositoryDirectoryError(`the ${repository} repository has no role ${role}`);
@@ -151,46 +151,101 @@ export class RepositoryAuthor {
       return algorithm;
     });
     const made = await this.#makeKeys(repository, role, algorithms);
+    const renewed = { keys: made.map(({ key }) => key), threshold: setting?.threshold ?? present.threshold };
+    return await this.#nextRoot(repository, signed, { [role]: renewed });
+  }
+
+  /** The root after `before`: other holders where some are given, the same elsewhere. */
+  async #nextRoot(
+    repository: RepositoryName,
+    before: Root,
+    others: Partial<Record<RootRole, RoleHolders>>,
+  ): Promise<Written> {
     const holders = (of: RootRole): RoleHolders | undefined => {
-      if (of === role) {
-        return { keys: made.map(({ key }) => key), threshold: setting?.threshold ?? present.threshold };
-      }
-      const kept = signed.roles[of];
-      return kept && { keys: kept.keyids.map((keyid) => signed.keys[keyid]), threshold: kept.threshold };
+      const kept = before.roles[of];
+      return others[of] ??
+        (kept && { keys: kept.keyids.map((keyid) => before.keys[keyid]), threshold: kept.threshold });
     };
     const [root, timestamp, snapshot, targets] = topLevelRoles.map((of) => {
       const found = holders(of);
       if (found === undefined) throw new TypeError(`no holders of ${of}`);
       return found;
     });
-    const version = signed.version + 1;
+    const version = before.version + 1;
     const next = makeRoot({
       ...this.#common("root", version),
       roles: { root, timestamp, snapshot, targets, time: holders("time") },
     });
     const { keys, roles } = readMetadata("root", await signEnvelope(next, [])).signed;
     return await this.#finish(repository, "root", version, next, [
-      { keys: signed.keys, role: signed.roles.root },
+      { keys: before.keys, role: before.roles.root },
       { keys, role: roles.root },
     ]);
   }
 
-  /** Puts an image into the top-level targets of the Image repository, in place of one of the same name. */
-  async publish(filename: string, target: Target): Promise<Written> {
-    await this.#nothingStaged("image", "targets");
-    const { signed: root } = await this.root("image");
+  /** A root that says the same for longer; undefined when its keys are not here. */
+  async renewRoot(repository: RepositoryName): Promise<Written | undefined> {
+    const { signed } = await this.#directory.root(repository);
+    if (await this.#waiting(repository, "root") !== undefined) return undefined;
+    if (!await this.#canSign({ keys: signed.keys, role: signed.roles.root })) return undefined;
+    return await this.#nextRoot(repository, signed, {});
+  }
+
+  /** Targets of the Image repository that say the same for longer; undefined when their keys are not here. */
+  async renewTargets(): Promise<Written | undefined> {
+    const { signed: root } = await this.#directory.root("image");
     const newest = await this.#directory.newest("image", "targets");
-    const present = newest?.metadata.signed;
+    const authority = { keys: root.keys, role: root.roles.targets };
+    if (newest === undefined || await this.#waiting("image", "targets") !== undefined) return undefined;
+    if (!await this.#canSign(authority)) return undefined;
+    const { targets, delegations } = newest.metadata.signed;
+    const version = newest.version + 1;
+    const signed = makeTargets({ ...this.#common("targets", version), targets, delegations });
+    return await this.#finish("image", "targets", version, signed, [authority]);
+  }
+
+  async #canSign(authority: Authority): Promise<boolean> {
+    return (await this.#signersFor([authority])).length >= authority.role.threshold;
+  }
+
+  /**
+   * Puts images into the top-level targets of the Image repository, in place of those of the same names.
+   *
+   * @param intoStaged Whether targets that wait for signatures are added to; those that they have are lost. @default false
+   * @returns {Promise} undefined when all of it stands there already.
+   * @throws {AuthorError} when the targets would be longer than vehicles take.
+   */
+  async publish(
+    targets: Readonly<Record<string, Target>>,
+    intoStaged: boolean = false,
+  ): Promise<Written | undefined> {
+    const { signed: root } = await this.#directory.root("image");
+    const waiting = await this.#waiting("image", "targets");
+    if (waiting !== undefined && !intoStaged) throw waitsForSignatures(waiting);
+    const newest = await this.#directory.newest("image", "targets");
+    const base = waiting === undefined
+      ? newest?.metadata
+      : readMetadata("targets", await Deno.readFile(waiting.path));
+    const present = base?.signed;
     const version = (newest?.version ?? 0) + 1;
+    if (
+      base !== undefined && Object.entries(targets).every(([name, it]) => same(present?.targets[name], it))
+    ) {
+      return undefined;
+    }
     const signed = makeTargets({
       ...this.#common("targets", version),
-      targets: { ...present?.targets, [filename]: target },
+      targets: { ...present?.targets, ...targets },
       delegations: present?.delegations,
     });
-    return await this.#finish("image", "targets", version, signed, [{
+    const written = await this.#finish("image", "targets", version, signed, [{
       keys: root.keys,
       role: root.roles.targets,
     }]);
+    if (waiting !== undefined && (written.staged === undefined || waiting.version !== version)) {
+      await Deno.remove(waiting.path);
+    }
+    return written;
   }
 
   /** Signs with the keys that are here, and gives out what has enough signatures; stages what has not. */
@@ -203,6 +258,13 @@ export class RepositoryAuthor {
   ): Promise<Written> {
     const fileName = `${version}.${role}.json`;
     const bytes = await signEnvelope(signed, await this.#signersFor(authorities));
+    if (bytes.length > defaultLimits[role]) {
+      throw new AuthorError(
+        `${repository}/${fileName}: expected at most ${
+          defaultLimits[role]
+        } bytes, which is what vehicles take, got ${bytes.length}`,
+      );
+    }
     const lacking = await lackingSignatures(readMetadata(role, bytes), authorities);
     if (lacking === undefined) await this.#directory.write(repository, fileName, bytes);
     else await this.#directory.stage(repository, fileName, bytes);
@@ -214,14 +276,13 @@ export class RepositoryAuthor {
     return [...(await this.#directory.keys()).values()].filter(({ keyid }) => wanted.has(keyid));
   }
 
+  async #waiting(repository: RepositoryName, role: string): Promise<Staged | undefined> {
+    return (await this.#directory.staged()).find((it) => it.repository === repository && it.role === role);
+  }
+
   async #nothingStaged(repository: RepositoryName, role: string): Promise<void> {
-    const waiting = (await this.#directory.staged()).find((it) =>
-      it.repository === repository && it.role === role
-    );
-    if (waiting === undefined) return;
-    throw new RepositoryDirectoryError(
-      `${waiting.path} waits for signatures: add them with "repo sign", or remove the file to give it up`,
-    );
+    const waiting = await this.#waiting(repository, role);
+    if (waiting !== undefined) throw waitsForSignatures(waiting);
   }
 
   /** Gives out the staged files that have their signatures by now; says of the others what they lack. */
@@ -232,7 +293,7 @@ export class RepositoryAuthor {
   }
 
   async #settleOne({ repository, fileName, role, version, path }: Staged): Promise<Written> {
-    const { signed: root } = await this.root(repository);
+    const { signed: root } = await this.#directory.root(repository);
     const bytes = await Deno.readFile(path);
     if (role !== "root" && role !== "targets") {
       throw new RepositoryDirectoryError(`${path}: expected a root or targets, got ${role}`);
@@ -263,7 +324,7 @@ export class RepositoryAuthor {
    * @throws {RepositoryDirectoryError} when the keys of snapshot and timestamp are not here.
    */
   async release(): Promise<Written[]> {
-    const { signed: root } = await this.root("image");
+    const { signed: root } = await this.#directory.root("image");
     const authority = { keys: root.keys, role: root.roles.targets };
     const newest = await this.#directory.newest("image", "targets");
     const written: Written[] = [];
@@ -337,15 +398,13 @@ export class RepositoryAuthor {
   }
 }
 
-/** The first authority whose threshold a file does not meet; undefined if it meets all. */
-export async function lackingSignatures(
-  envelope: Pick<Envelope<unknown>, "payload" | "signatures">,
-  authorities: readonly Authority[],
-): Promise<{ signatures: number; threshold: number } | undefined> {
-  for (const authority of authorities) {
-    const signatures = await countSignatures(envelope, authority);
-    const { threshold } = authority.role;
-    if (signatures < threshold) return { signatures, threshold };
-  }
-  return undefined;
+function waitsForSignatures({ path }: Staged): RepositoryDirectoryError {
+  return new RepositoryDirectoryError(
+    `${path} waits for signatures: add them with "repo sign", or remove the file to give it up`,
+  );
+}
+
+/** Whether two images say the same. */
+function same(a: Target | undefined, b: Target): boolean {
+  return a !== undefined && isDeepStrictEqual(targetSchema.parse(a), targetSchema.parse(b));
 }

@@ -75,6 +75,15 @@ export class RepositoryDirectory {
     return bytes && { version, metadata: this.#parsed(kind, bytes, `${repository}/${version}.${role}.json`) };
   }
 
+  /** The newest root. @throws {RepositoryDirectoryError} if there is none. */
+  async root(repository: RepositoryName): Promise<Metadata<"root">> {
+    const root = await this.newest(repository, "root");
+    if (root !== undefined) return root.metadata;
+    throw new RepositoryDirectoryError(
+      `${this.path}: no root of the ${repository} repository there; "repo init" makes one`,
+    );
+  }
+
   /** The timestamp, whose name has no number; undefined if there is none. */
   async timestamp(repository: RepositoryName): Promise<Metadata<"timestamp"> | undefined> {
     const bytes = await this.read(repository, "timestamp.json");

@@ -7,6 +7,7 @@ import { externalBroker } from "./0004_external_broker.ts";
 import { rolledBack } from "./0005_rolled_back.ts";
 import { requirements } from "./0006_requirements.ts";
 import { campaigns } from "./0007_campaigns.ts";
+import { signedMetadata } from "./0008_signed_metadata.ts";
 
 export const migrations: readonly Migration[] = [
   base,
@@ -16,4 +17,5 @@ export const migrations: readonly Migration[] = [
   rolledBack,
   requirements,
   campaigns,
+  signedMetadata,
 ];

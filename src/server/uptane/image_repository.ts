@@ -1,0 +1,229 @@
+// The Image repository as the server works with it: gives its metadata out, publishes what the catalogue has, and keeps it fresh.
+// The folder is shared with `zonebench repo` and with other servers: all of it is read as it is now, and changed under its lock.
+
+import { dirname, join } from "node:path";
+import { isDeepStrictEqual } from "node:util";
+import { describeError, type Logger } from "../../log.ts";
+import { AuthorError } from "../../uptane/author.ts";
+import { EnvelopeError, readMetadata } from "../../uptane/envelope.ts";
+import { imageTarget, imageTargetName } from "../../uptane/image_target.ts";
+import { type Target, targetSchema } from "../../uptane/models.ts";
+import { type DataFiles, hasFile, payloadPath } from "../files.ts";
+import { toDownload } from "../ota/catalogue.ts";
+import type { Image, Store } from "../store/mod.ts";
+import { type GivenOut, givenOut } from "./given_out.ts";
+import { RepositoryAuthor, type Validity } from "./repository_author.ts";
+import { type RepositoryDirectory, RepositoryDirectoryError } from "./repository_directory.ts";
+import { renewal } from "./renewal.ts";
+
+export interface ImageRepositoryOptions {
+  directory: RepositoryDirectory;
+  validity: Validity;
+  store: Store;
+  files: DataFiles;
+  log: Logger;
+}
+
+/** Where an image stands. */
+export type Publication =
+  | { readonly state: "published" }
+  /** What to sign, within the folder of the repositories; undefined when something else is in the way, which the log says. */
+  | { readonly state: "staged"; readonly file: string | undefined };
+
+/** Between two tries to publish what could not be published, ms. */
+const retryInterval = 60_000;
+/** Images that are looked at together. */
+const page = 500;
+
+export class ImageRepository {
+  readonly #options: ImageRepositoryOptions;
+  #known: { readonly stamp: string; readonly targets: Readonly<Record<string, Target>> } | undefined;
+  /** What the folder was when the catalogue was last held against it. */
+  #settled = "";
+  #due = 0;
+  #said = "";
+
+  constructor(options: ImageRepositoryOptions) {
+    this.#options = options;
+  }
+
+  /** A metadata file; undefined if there is none. @param fileName as the contract has checked it */
+  async file(fileName: string): Promise<GivenOut | undefined> {
+    return givenOut(await this.#options.directory.read("image", fileName));
+  }
+
+  /** The top-level targets that a vehicle finds by now: those that timestamp and snapshot show. */
+  async targets(): Promise<Readonly<Record<string, Target>>> {
+    const stamp = await this.#stamp();
+    if (this.#known?.stamp === stamp) return this.#known.targets;
+    const targets = await this.#shownTargets();
+    this.#known = { stamp, targets };
+    return targets;
+  }
+
+  async #shownTargets(): Promise<Readonly<Record<string, Target>>> {
+    const { directory } = this.#options;
+    const timestamp = await directory.timestamp("image");
+    if (timestamp === undefined) return {};
+    const { version } = timestamp.signed.meta["snapshot.json"];
+    const snapshot = await directory.read("image", `${version}.snapshot.json`);
+    if (snapshot === undefined) return {};
+    const named = readMetadata("snapshot", snapshot).signed.meta["targets.json"];
+    const bytes = named && await directory.read("image", `${named.version}.targets.json`);
+    return bytes === undefined ? {} : readMetadata("targets", bytes).signed.targets;
+  }
+
+  /** An image as the repository has it; undefined when it is not there, or is there as something else. */
+  async published(image: Image): Promise<{ filename: string; target: Target } | undefined> {
+    const { filename, target } = targetOf(image);
+    const found = (await this.targets())[filename];
+    return found !== undefined && sameTarget(found, target) ? { filename, target: found } : undefined;
+  }
+
+  /** Publishes an image, or stages it when keys are missing. Vehicles get it once it is published. */
+  async publish(image: Image): Promise<Publication> {
+    if (await this.#release(image)) return { state: "published" };
+    await this.#publishAll([image]);
+    const entered = await this.#options.store.images.find(image.imageId);
+    if (entered !== null && await this.#release(entered)) return { state: "published" };
+    const waiting = (await this.#options.directory.staged()).find((it) => it.repository === "image");
+    return { state: "staged", file: waiting && join("staged", "image", waiting.fileName) };
+  }
+
+  /**
+   * One round: metadata that gets old is made anew, and when the folder has changed, or something waits, the catalogue is held
+   * against it. What the repository refuses is logged; it is tried again.
+   */
+  async maintain(now: number = Date.now()): Promise<void> {
+    if (now < this.#due && await this.#stamp() === this.#settled) return;
+    const { directory, validity, log } = this.#options;
+    const renewed = await this.#guarded("renewed", () => renewal(directory, validity, new Date(now)));
+    for (const text of renewed?.lacking ?? []) this.#sayOnce(text);
+    const missing: Image[] = [];
+    for await (const image of this.#catalogue()) {
+      if (!await this.#release(image)) missing.push(image);
+    }
+    await this.#publishAll(missing);
+    let waiting = 0;
+    for (const image of missing) if (!await this.#release(image)) waiting++;
+    if (waiting < missing.length) log.info(`${missing.length - waiting} image(s) of the catalogue published`);
+    this.#settled = await this.#stamp();
+    const retry = waiting > 0 || renewed === undefined ? now + retryInterval : Infinity;
+    this.#due = Math.min(renewed?.due ?? Infinity, retry);
+  }
+
+  async *#catalogue(): AsyncGenerator<Image> {
+    for (let offset = 0;; offset += page) {
+      const { items } = await this.#options.store.images.list({ limit: page, offset });
+      yield* items;
+      if (items.length < page) return;
+    }
+  }
+
+  /** Vehicles get what is published, and nothing else. @returns {Promise} whether it is */
+  async #release(image: Image): Promise<boolean> {
+    const released = await this.published(image) !== undefined;
+    if (released !== image.released) await this.#options.store.images.setReleased(image.imageId, released);
+    return released;
+  }
+
+  async #publishAll(images: readonly Image[]): Promise<void> {
+    if (images.length === 0) return;
+    const { directory, validity, log } = this.#options;
+    const written = await this.#guarded("published", async () => {
+      const targets: Record<string, Target> = {};
+      for (const image of images) {
+        const { filename, target } = targetOf(image);
+        if (await this.#place(image, filename)) targets[filename] = target;
+      }
+      const author = new RepositoryAuthor(directory, new Date(), validity);
+      const made = await author.publish(targets, true);
+      if (made !== undefined && made.staged === undefined) await author.release();
+      return made;
+    });
+    if (written?.staged === undefined) return;
+    const { fileName, staged: { signatures, threshold } } = written;
+    log.warn(
+      `Images staged: ${
+        join(directory.path, "staged", "image", fileName)
+      } has ${signatures} of ${threshold} ` +
+        `signatures; add them with "zonebench repo sign", then run "zonebench repo publish"`,
+      { images: images.length },
+    );
+  }
+
+  /**
+   * Puts the payload beside the metadata, for those who read the folder: a link, and where none can be made, a copy.
+   *
+   * @returns {Promise} false when the payload is gone: then it is not published
+   */
+  async #place(image: Image, filename: string): Promise<boolean> {
+    const { directory, files } = this.#options;
+    const path = directory.imagePath(filename, image.payloadSha256);
+    const payload = payloadPath(files, image.payloadSha256);
+    if (!await hasFile(payload, image.payloadSize)) {
+      this.#sayOnce(`${filename} is not published: its payload is not at ${payload}`);
+      return false;
+    }
+    await Deno.mkdir(dirname(path), { recursive: true });
+    if (await hasFile(path, image.payloadSize)) return true;
+    const draft = `${path}.${crypto.randomUUID()}.tmp`;
+    try {
+      await Deno.link(payload, draft);
+    } catch {
+      // Another file system, or one that has no links.
+      await Deno.copyFile(payload, draft);
+    }
+    await Deno.rename(draft, path);
+    return true;
+  }
+
+  /** Works under the folder's lock; what the repository refuses is logged, and gives undefined. */
+  async #guarded<T>(what: string, work: () => Promise<T>): Promise<T | undefined> {
+    const { directory } = this.#options;
+    try {
+      return await directory.locked(work);
+    } catch (error) {
+      const known = error instanceof RepositoryDirectoryError || error instanceof AuthorError ||
+        error instanceof EnvelopeError || error instanceof Deno.errors.NotFound;
+      if (!known) throw error;
+      this.#sayOnce(`Nothing is ${what} in the Image repository: ${describeError(error)}`);
+      return undefined;
+    }
+  }
+
+  /** A round comes every few seconds: what stays the same is said once. */
+  #sayOnce(text: string): void {
+    if (text === this.#said) return;
+    this.#said = text;
+    this.#options.log.warn(text);
+  }
+
+  /** Changes when a file comes into the folder or leaves it: files are never written in place. */
+  async #stamp(): Promise<string> {
+    const { mtime, ino } = await Deno.stat(join(this.#options.directory.path, "image"));
+    return `${ino} ${mtime?.getTime()}`;
+  }
+}
+
+function targetOf(image: Image): { filename: string; target: Target } {
+  const { ecuType, hwVersion, version, segments, download, payloadSha256, payloadSize, release } = image;
+  return {
+    filename: imageTargetName({ ecuType, hwVersion, version }),
+    target: imageTarget({
+      ecuType,
+      hwVersion,
+      version,
+      segments,
+      download: download && toDownload(download),
+      sha256: payloadSha256,
+      size: payloadSize,
+      releaseCounter: release ?? 0,
+    }),
+  };
+}
+
+/** Whether two images say the same; what is known of neither here counts too. */
+function sameTarget(a: Target, b: Target): boolean {
+  return isDeepStrictEqual(targetSchema.parse(a), targetSchema.parse(b));
+}
