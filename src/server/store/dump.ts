@@ -31,9 +31,11 @@ const SNAPSHOT = "snapshot-";
 export async function dumpBeside(database: Database, directory: string, options: DumpOptions): Promise<void> {
   if (database.kind === "postgresql") return await dumpDatabase(database, options);
   await removeSnapshots(directory);
-  // Less is left to be replayed when the copy is opened.
-  await database.query("checkpoint");
-  await using copy = await database.transaction(() => copySnapshot(directory), { limit: COPY_LIMIT });
+  await using copy = await database.transaction(async (tx) => {
+    // Less is left to be replayed when the copy is opened.
+    await tx.query("checkpoint");
+    return await copySnapshot(directory);
+  }, { limit: COPY_LIMIT });
   const opened = await openPglite({ directory: copy.path, signal: options.signal });
   try {
     await dumpDatabase(opened, options);
