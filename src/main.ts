@@ -64,6 +64,7 @@ function program(): Command {
   ];
   for (const command of commands) program.addCommand(command);
   examples(program, [
+    "zonebench demo                                  the whole story in one terminal, in a minute",
     "zonebench serve                                 everything on this machine, with a simulated bench",
     "zonebench discover                              which gateways answer",
     "zonebench diag ECU_003 0x22 F190                one UDS request",
