@@ -87,20 +87,21 @@ export class RestClient {
   }
 
   /**
-   * Opens a byte stream. The caller reads or destroys the body.
+   * Sends a JSON body, if there is one, and opens the answer as a byte stream. The caller reads or destroys it.
    * @throws {ProblemError} for any status that is not in `expected`
    */
   async open(
     route: Route,
     options: {
       path?: Record<string, string>;
+      body?: unknown;
       headers?: Record<string, string>;
       expected?: readonly number[];
       signal?: AbortSignal;
     } = {},
   ): Promise<Dispatcher.ResponseData> {
     const response = await this.#request(route, options.path, undefined, {
-      headers: options.headers,
+      ...jsonBody(options.body, options.headers),
       signal: options.signal,
     });
     if ((options.expected ?? [200]).includes(response.statusCode)) return response;
@@ -115,8 +116,7 @@ export class RestClient {
     signal: AbortSignal | undefined,
   ): Promise<Answer<R>> {
     const response = await this.#request(route, path, query, {
-      body: body === undefined ? undefined : JSON.stringify(body),
-      headers: body === undefined ? {} : { "content-type": "application/json" },
+      ...jsonBody(body),
       signal,
     });
     return await this.#answer(route, response);
@@ -165,6 +165,15 @@ export class RestClient {
       response.statusCode,
     );
   }
+}
+
+function jsonBody(
+  body: unknown,
+  headers: Record<string, string> = {},
+): Pick<Dispatcher.RequestOptions, "body" | "headers"> {
+  return body === undefined
+    ? { headers }
+    : { body: JSON.stringify(body), headers: { ...headers, "content-type": "application/json" } };
 }
 
 async function readText(route: Route, response: Dispatcher.ResponseData): Promise<string> {

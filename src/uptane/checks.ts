@@ -12,6 +12,7 @@ import {
   MalformedError,
   MixAndMatchError,
   MixedBundlesError,
+  PartialBundleError,
   type Refusal,
   ReplayError,
   RepositoriesDisagreeError,
@@ -150,6 +151,44 @@ export const checks = {
   image_short: { clause: "5.4.3.4", error: ImageError, asks: "is not shorter than signed" },
   image_hash: { clause: "5.4.3.4 (7)", error: ImageError, asks: "has every hash that was signed" },
   image_speed: { clause: "5.4", error: SlowRetrievalError, asks: "arrives fast enough" },
+
+  package_directed: {
+    clause: "5.4.4.2 (10)",
+    error: ImageError,
+    asks: "is for an ECU to which both repositories direct an image",
+  },
+  package_complete: {
+    clause: "5.4.4.2 (10)",
+    error: PartialBundleError,
+    asks: "has every image that both repositories direct",
+  },
+  package_hash: { clause: "5.4.3.4 (7)", error: ImageError, asks: "has the hash that was signed" },
+  package_length: { clause: "5.4.3.4", error: ImageError, asks: "has the length that was signed" },
+  package_hardware: {
+    clause: "5.4.3.4 (3)",
+    error: WrongHardwareError,
+    asks: "is for the hardware that was signed",
+  },
+  package_ecu_type: {
+    clause: "5.4.3.4 (4)",
+    error: WrongHardwareError,
+    asks: "is for the type of ECU that was signed",
+  },
+  package_version: {
+    clause: "5.2.3.1.1",
+    error: MixAndMatchError,
+    asks: "is of the version that was signed",
+  },
+  package_release: {
+    clause: "5.4.3.4 (5)",
+    error: RollbackError,
+    asks: "has the release counter that was signed",
+  },
+  package_layout: {
+    clause: "5.2.3.1.1",
+    error: ImageError,
+    asks: "goes to the addresses that were signed",
+  },
 
   time_form: { clause: "5.4.2.2", error: MalformedError, asks: "is an attested time" },
   time_key: { clause: "5.4.2.2", error: ArbitrarySoftwareError, asks: "has a key in the Director's root" },

@@ -9,6 +9,7 @@ export type Attack =
   | "malformed data"
   | "mix-and-match"
   | "mixed bundles"
+  | "partial bundle"
   | "replay"
   | "rollback"
   | "slow retrieval"
@@ -121,6 +122,12 @@ export class WrongEcuError extends UptaneError {
 export class MixedBundlesError extends WrongEcuError {
   override readonly name = "MixedBundlesError";
   override readonly attack = "mixed bundles";
+}
+
+/** Fewer images than belong together. */
+export class PartialBundleError extends UptaneError {
+  override readonly name = "PartialBundleError";
+  override readonly attack = "partial bundle";
 }
 
 /** For hardware that the ECU is not. */

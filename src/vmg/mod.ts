@@ -24,10 +24,12 @@ import type { UpdateSettings, VmgOptions } from "./options.ts";
 import { CommandLog } from "./state/command_log.ts";
 import { StateDatabase } from "./state/database.ts";
 import { ImageStore, keptImages } from "./update/image_store.ts";
+import { UpdateDirections } from "./update/directions.ts";
 import { UpdateJournal } from "./update/journal.ts";
 import { UpdateRunner } from "./update/runner.ts";
 import { SelfUpdate } from "./update/self_update.ts";
-import { readVci } from "./vci.ts";
+import { hardwareOf, readVci } from "./vci.ts";
+import { openSignedMetadata, type SignedMetadata } from "./uptane/signed_metadata.ts";
 import { checkVehicle } from "./vehicle.ts";
 import { settledWithin } from "../wait.ts";
 import { explain } from "./errors.ts";
@@ -38,6 +40,8 @@ export type { Network } from "./link/network.ts";
 export { type LinkState, readLinkState } from "./link/link_report.ts";
 export type * from "./options.ts";
 export { stateVersion } from "./state/database.ts";
+export { primaryKey } from "./uptane/primary_key.ts";
+export type { InstalledSoftware } from "./uptane/version_reports.ts";
 export type { TelemetrySource } from "./telemetry.ts";
 export type { VehicleDescription, VehicleEcu, ZonalGateway } from "./vehicle.ts";
 
@@ -64,30 +68,45 @@ const stopTimes = { work: 2_000, rest: 500 } as const;
  * @throws {RangeError} for options that cannot be
  * @throws {StateLockedError} when another gateway uses the folder
  * @throws {StateError} when its state cannot be read
+ * @throws {UptaneError} when a first root is none
  */
-export function startVmg(options: VmgOptions): Promise<RunningVmg> {
+export async function startVmg(options: VmgOptions): Promise<RunningVmg> {
+  checkVehicle(options.vehicle);
+  if (options.packageKeys.length === 0) {
+    throw new RangeError("packageKeys: expected at least one key, got none");
+  }
+  const state = StateDatabase.open(options.directory);
   try {
-    checkVehicle(options.vehicle);
-    if (options.packageKeys.length === 0) {
-      throw new RangeError("packageKeys: expected at least one key, got none");
-    }
-    const state = StateDatabase.open(options.directory);
-    try {
-      return Promise.resolve(assemble(options, state));
-    } catch (error) {
-      state.close();
-      throw error;
-    }
+    const { uptane, vehicle, directory, log } = options;
+    const settings = updateSettings(options.update ?? {}, vehicle.vmgId);
+    const { downloadPatience: patience, retryDelay, maxRetryDelay } = settings;
+    const signed = uptane &&
+      await openSignedMetadata({
+        uptane,
+        vehicle,
+        directory,
+        state,
+        patience,
+        retryDelay,
+        maxRetryDelay,
+        log,
+      });
+    return assemble(options, settings, state, signed);
   } catch (error) {
-    return Promise.reject(error);
+    state.close();
+    throw error;
   }
 }
 
-function assemble(options: VmgOptions, state: StateDatabase): RunningVmg {
+function assemble(
+  options: VmgOptions,
+  settings: Required<UpdateSettings>,
+  state: StateDatabase,
+  signed: SignedMetadata | undefined,
+): RunningVmg {
   const { vehicle, log, credentials, profile, tlsEngine, trust, https, telemetry: source } = options;
   const { vin, vmgId } = vehicle;
   const link = options.link ?? {};
-  const settings = updateSettings(options.update ?? {}, vmgId);
   const parallelReads = options.bus?.parallelReads ?? 4;
   const retry = { retryDelay: link.reconnectDelay ?? 1_000, maxRetryDelay: link.maxReconnectDelay ?? 60_000 };
 
@@ -144,7 +163,22 @@ function assemble(options: VmgOptions, state: StateDatabase): RunningVmg {
     keep: settings.keepImages,
     pool: options.pool,
   });
+  const hardware = new Map<string, string>();
+  const metadata = signed?.metadata(rest);
+  const reports = signed && metadata && signed.reports(metadata, (ecuId) => {
+    const target = journal.lastInstalled(ecuId);
+    return target && { ...target, sha256: target.hashes.sha256 };
+  });
   const runner = new UpdateRunner({
+    directions: signed && metadata && new UpdateDirections({
+      vehicle,
+      bus,
+      journal,
+      metadata,
+      attacks: signed.attacks,
+      hardware,
+      parallelReads,
+    }),
     vehicle,
     bus,
     journal,
@@ -166,16 +200,28 @@ function assemble(options: VmgOptions, state: StateDatabase): RunningVmg {
   const reporter = new VehicleReporter({
     vehicle,
     rest,
-    read: (trigger, signal) =>
-      readVci({
+    read: async (trigger, signal) => {
+      const round = await reports?.begin(signal);
+      const vci = await readVci({
         vehicle,
         bus,
         trigger,
         parallel: parallelReads,
         kept: () => keptImages(journal, images),
+        also: async (ecu, identification, client, signal) => {
+          const found = hardwareOf(identification);
+          if (found !== undefined) hardware.set(ecu.ecuId, found);
+          await round?.add(ecu, identification, client, signal);
+        },
         log,
         signal,
-      }),
+      });
+      const finished = await round?.finish();
+      return {
+        vci: { ...vci, ...finished && { version_manifest: finished.manifest } },
+        delivered: () => finished && reports?.delivered(finished),
+      };
+    },
     changing: () => runner.installing,
     onRegistered: (acknowledgedBy) => confirmations.told(acknowledgedBy),
     onAnswer: (outdated) => {

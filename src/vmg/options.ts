@@ -5,8 +5,12 @@ import type { VerifyKey } from "../pqc/signature.ts";
 import type { Profile } from "../pqc/profiles.ts";
 import type { Credentials, TlsEngine } from "../tls/types.ts";
 import type { Logger } from "../log.ts";
+import type { SignatureAlgorithm } from "../uptane/keys.ts";
+import type { RepositoryName } from "../uptane/models.ts";
+import type { Limits } from "../uptane/store.ts";
 import type { Network } from "./link/network.ts";
 import type { TelemetrySource } from "./telemetry.ts";
+import type { InstalledSoftware } from "./uptane/version_reports.ts";
 import type { VehicleDescription } from "./vehicle.ts";
 
 /** Options of `startVmg()`. */
@@ -26,6 +30,8 @@ export interface VmgOptions {
   trust: string;
   /** Public keys whose signature on a package is accepted. At least one. */
   packageKeys: readonly VerifyKey[];
+  /** Signed metadata of updates, and version reports. */
+  uptane?: UptaneOptions;
   /** Threads that verify and decompress packages; the caller closes them after the gateway. */
   pool: CodecPool;
   /** Where the REST interface is. */
@@ -41,6 +47,18 @@ export interface VmgOptions {
   link?: LinkSettings;
   update?: UpdateSettings;
   diagnostics?: DiagnosticSettings;
+}
+
+/** Signed metadata of updates, and version reports. */
+export interface UptaneOptions {
+  /** The first root of each repository, as it was handed over; used until there are trusted ones in the state. */
+  roots: Readonly<Record<RepositoryName, Uint8Array>>;
+  /** What the gateway itself runs. */
+  software: InstalledSoftware;
+  /** Algorithm of the gateway's own key, should there be none yet. @default "ml-dsa-65" */
+  keyAlgorithm?: SignatureAlgorithm;
+  /** Bounds of metadata. @default `defaultLimits` of src/uptane/store.ts */
+  limits?: Partial<Limits>;
 }
 
 /** The REST interface. */

@@ -2,6 +2,7 @@
 // not answer: it is reported as unreachable, with the reason.
 
 import { type EcuIdentification, readIdentification } from "../../hardware/flash/identification.ts";
+import type { UdsClient } from "../../hardware/uds/client.ts";
 import { hwVersion, label, reportedVersion } from "../contract/identifiers.ts";
 import type { Vci, VciEcu } from "../contract/vehicles.ts";
 import type { Logger } from "../log.ts";
@@ -20,19 +21,30 @@ export interface ReadVciOptions {
   parallel?: number;
   /** SHA-256 of the images that this gateway keeps a copy of, by the ECU that they are installed in. @default none */
   kept?: () => Promise<ReadonlyMap<string, string>>;
+  /** Asks each ECU that answered for more. */
+  also?: (
+    ecu: VehicleEcu,
+    identification: EcuIdentification,
+    client: UdsClient,
+    signal: AbortSignal | undefined,
+  ) => Promise<void>;
   log: Logger;
   signal?: AbortSignal;
 }
 
 /** Reads every ECU, the zonal gateways side by side. @throws the signal's reason; nothing else */
 export async function readVci(options: ReadVciOptions): Promise<Vci> {
-  const { vehicle, bus, trigger, parallel = 4, log, signal } = options;
+  const { vehicle, bus, trigger, parallel = 4, also, log, signal } = options;
   const read = async (ecu: VehicleEcu): Promise<VciEcu> => {
     try {
       const identification = await bus.use(
         ecu.ecuId,
         { purpose: "reading its identification", signal },
-        (client) => readIdentification(client, { signal, step: "read identification" }),
+        async (client) => {
+          const found = await readIdentification(client, { signal, step: "read identification" });
+          await also?.(ecu, found, client, signal);
+          return found;
+        },
       );
       if (identification.vin !== undefined && identification.vin !== vehicle.vin) {
         log.warn(`${ecu.ecuId}: expected the VIN ${vehicle.vin} in F190, it holds ${identification.vin}`);

@@ -70,6 +70,8 @@ export interface VehicleEcu {
   readonly can?: EcuOnCan;
   /** How this ECU is flashed. */
   readonly flashPlan: FlashPlan;
+  /** The routine by which it signs version reports. @default it signs none: the gateway speaks for it */
+  readonly versionReport?: { readonly routine: number };
 }
 
 /** A vehicle. */

@@ -49,23 +49,22 @@ export class FakeRepository {
   readonly files = new Map<string, Uint8Array>();
   readonly holders: Record<TopLevelRole, Holders> & { time?: Holders };
   readonly versions: Record<TopLevelRole, number> = { root: 0, timestamp: 0, snapshot: 0, targets: 0 };
-  readonly expires: Record<TopLevelRole, Date> = {
-    root: inDays(365),
-    targets: inDays(90),
-    snapshot: inDays(30),
-    timestamp: inDays(7),
-  };
+  readonly expires: Record<TopLevelRole, Date>;
   /** Targets and delegated roles by name, as the snapshot names them. */
   readonly targets = new Map<string, { version: number; bytes: Uint8Array }>();
   #rootSigners: Signer[] = [];
 
-  constructor(holders: FakeRepository["holders"]) {
+  /** @param begins When what it makes begins to count its days */
+  constructor(holders: FakeRepository["holders"], begins = now) {
     this.holders = holders;
+    const after = (days: number) => new Date(begins.getTime() + days * 86_400_000);
+    this.expires = { root: after(365), targets: after(90), snapshot: after(30), timestamp: after(7) };
   }
 
   static async make(
     roles: readonly Role[],
     algorithm: SignatureAlgorithm = "ecdsa-p256",
+    begins = now,
   ): Promise<FakeRepository> {
     const holder = async (): Promise<Holders> => ({
       signers: [await generateSigner(algorithm)],
@@ -77,7 +76,7 @@ export class FakeRepository {
       snapshot: await holder(),
       targets: await holder(),
       ...roles.includes("time") ? { time: await holder() } : {},
-    });
+    }, begins);
     await repository.writeRoot();
     return repository;
   }

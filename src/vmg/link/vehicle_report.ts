@@ -14,7 +14,7 @@ export interface VehicleReporterOptions {
   vehicle: VehicleDescription;
   rest: RestClient;
   /** Reads the configuration. */
-  read: (trigger: string, signal: AbortSignal) => Promise<Vci>;
+  read: (trigger: string, signal: AbortSignal) => Promise<VehicleState>;
   /**
    * Whether ECUs are being changed: what is read then is neither the old state nor the new one. Whoever changes them asks
    * for a report afterwards.
@@ -28,6 +28,13 @@ export interface VehicleReporterOptions {
   retryDelay: number;
   maxRetryDelay: number;
   log: Logger;
+}
+
+/** What is reported. */
+export interface VehicleState {
+  readonly vci: Vci;
+  /** To be told that the server has it. */
+  readonly delivered: () => void;
 }
 
 /** Registration and reports of one vehicle. */
@@ -131,13 +138,14 @@ export class VehicleReporter {
     this.#trigger = undefined;
     try {
       if (changing()) return;
-      const vci = await read(trigger, signal);
+      const { vci, delivered } = await read(trigger, signal);
       if (changing()) return;
       const { outdated_ecus } = await rest.call(routes.submitVci, {
         path: { vin: vehicle.vin },
         body: vci,
         signal,
       });
+      delivered();
       const unreachable = vci.ecus.filter(({ status }) => status === "unreachable").length;
       this.#log.info(
         `VCI sent (${trigger}): ${vci.ecus.length} ECUs, ${unreachable} unreachable, ${outdated_ecus.length} outdated`,

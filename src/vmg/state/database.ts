@@ -101,6 +101,21 @@ const migrations: readonly string[] = [
     size INTEGER NOT NULL
   ) STRICT, WITHOUT ROWID;
   `,
+  `
+  -- Signed metadata that is trusted, by repository.
+  CREATE TABLE uptane_files (
+    repository TEXT NOT NULL,
+    name TEXT NOT NULL,
+    bytes BLOB NOT NULL,
+    PRIMARY KEY (repository, name)
+  ) STRICT;
+  -- Latest attested time, milliseconds since 1970.
+  CREATE TABLE uptane_time (id INTEGER PRIMARY KEY CHECK (id = 1), attested INTEGER NOT NULL) STRICT;
+  -- Codes of checks that failed, and how often, until the server has heard of them.
+  CREATE TABLE uptane_attacks (code TEXT PRIMARY KEY, seen INTEGER NOT NULL) STRICT;
+  -- The images that signed metadata directed to the ECUs of an update, as JSON; NULL before that was verified.
+  ALTER TABLE updates ADD COLUMN directed TEXT;
+  `,
 ];
 
 /** The schema's version that this program writes, as PRAGMA user_version says it. */

@@ -32,6 +32,8 @@ export interface FetchOptions {
   /** Folder of packages. */
   directory: string;
   images: ImageStore;
+  /** Refuses a package, by throwing, of which nothing but the manifest was fetched yet. */
+  check: (manifest: PackageManifest) => void;
   settings: Required<UpdateSettings>;
   /** The next part of the work begins. */
   onEnter: (status: "downloading" | "verifying") => void;
@@ -52,7 +54,7 @@ export interface FetchedPackage {
 /**
  * Fetches what the update needs.
  *
- * @throws {PackageError} {@link PackageMismatchError} {@link DownloadError} and the signal's reason
+ * @throws {PackageError} {@link PackageMismatchError} {@link DownloadError}, what `check` throws, and the signal's reason
  */
 export async function fetchPackage(update: JournalUpdate, options: FetchOptions): Promise<FetchedPackage> {
   const { log, signal } = options;
@@ -91,6 +93,7 @@ async function fetchOnce(update: JournalUpdate, options: FetchOptions): Promise<
     verifyKeys,
     pool,
     images,
+    check,
     settings,
     onEnter,
     onStage,
@@ -117,6 +120,7 @@ async function fetchOnce(update: JournalUpdate, options: FetchOptions): Promise<
     limits,
     accept: async (manifest, blobs) => {
       onStage("verify");
+      check(manifest);
       const targets = findTargets(manifest, update, vehicle);
       const wanted = await wantedBlobs(targets, blobs, options);
       onStage("download");
@@ -135,6 +139,7 @@ async function fetchOnce(update: JournalUpdate, options: FetchOptions): Promise<
   onStage("verify");
   onEnter("verifying");
   const bundle = await openPackage(path, { verifyKeys, expectVehicle: vehicle.vin, pool, limits });
+  check(bundle.manifest);
   const targets = findTargets(bundle.manifest, update, vehicle);
   await prepareImages(bundle, targets.map(({ entry }) => entry), images, {
     minFree: settings.minFreeDisk,

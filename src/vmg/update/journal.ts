@@ -2,6 +2,8 @@
 
 import { z } from "zod";
 import { ecuUpdateStatus, isFinal, type UpdateStatus, updateStatus } from "../../contract/ota.ts";
+import { mustMatch, targetSchema } from "../../uptane/models.ts";
+import type { VerifiedTarget } from "../../uptane/verify/full.ts";
 import type { StateDatabase } from "../state/database.ts";
 import type { StoredImage } from "./image_store.ts";
 
@@ -41,6 +43,22 @@ const backup = z.object({
   erase: z.array(z.object({ address: z.int(), length: z.int() })),
 });
 
+/** As `VerifiedTarget` of signed metadata. */
+const directedTargets = z.array(
+  z.object({
+    ecuId: z.string(),
+    hardwareId: z.string(),
+    filename: z.string(),
+    length: z.int(),
+    hashes: targetSchema.shape.hashes,
+    mustMatch: mustMatch.optional(),
+    releaseCounter: z.int(),
+    imageRole: z.string(),
+  }).transform(({ mustMatch, ...rest }) => ({ ...rest, mustMatch })),
+);
+
+const directedRow = z.object({ directed: z.string() });
+
 const updateRow = z.object({
   phase: installPhase.nullable(),
   outcome: z.enum(["failed", "cancelled"]).nullable(),
@@ -54,6 +72,7 @@ const updateRow = z.object({
   error: z.string().nullable(),
   etag: z.string().nullable(),
   size: z.int().nullable(),
+  directed: z.string().nullable(),
 });
 
 const ecuRow = z.object({
@@ -92,6 +111,8 @@ export interface JournalUpdate {
   readonly error: string | null;
   readonly etag: string | null;
   readonly size: number | null;
+  /** The images that signed metadata directed to its ECUs; null: that was not verified yet. */
+  readonly directed: readonly VerifiedTarget[] | null;
   /** null: the installation was not begun. */
   readonly phase: InstallPhase | null;
   /** How the update ends when everything is rolled back; why stands in `error`. */
@@ -169,6 +190,12 @@ export class UpdateJournal {
       download: sqlite.prepare("UPDATE updates SET etag = ?, size = ? WHERE update_id = ?"),
       package: sqlite.prepare(
         "UPDATE updates SET package_id = ?, download_url = ?, etag = NULL, size = NULL WHERE update_id = ?",
+      ),
+      directed: sqlite.prepare("UPDATE updates SET directed = ? WHERE update_id = ?"),
+      lastInstalled: sqlite.prepare(
+        "SELECT directed FROM updates JOIN update_ecus USING (update_id) " +
+          "WHERE ecu_id = ? AND update_ecus.phase = 'committed' AND directed IS NOT NULL " +
+          "ORDER BY created DESC, updates.rowid DESC LIMIT 1",
       ),
       ecu: sqlite.prepare(
         "UPDATE update_ecus SET status = ?, step = ?, error = ?, phase = coalesce(?, phase) " +
@@ -318,6 +345,18 @@ export class UpdateJournal {
     this.#statements.package.run(packageId, downloadUrl, updateId);
   }
 
+  /** Notes what signed metadata directs to the update's ECUs. */
+  setDirected(updateId: string, targets: readonly VerifiedTarget[]): void {
+    this.#statements.directed.run(JSON.stringify(targets), updateId);
+  }
+
+  /** The image that was installed last on an ECU; undefined: none was. */
+  lastInstalled(ecuId: string): VerifiedTarget | undefined {
+    const found = this.#statements.lastInstalled.get(ecuId);
+    const { directed } = directedRow.parse(found ?? { directed: "[]" });
+    return directedTargets.parse(JSON.parse(directed)).find((target) => target.ecuId === ecuId);
+  }
+
   /** Notes that the update is to be cancelled. @returns false when it ended before or is not known */
   requestCancel(updateId: string): boolean {
     return this.#statements.cancel.run(updateId).changes === 1;
@@ -362,6 +401,7 @@ function toUpdate(found: unknown): JournalUpdate {
     error: row.error,
     etag: row.etag,
     size: row.size,
+    directed: row.directed === null ? null : directedTargets.parse(JSON.parse(row.directed)),
     phase: row.phase,
     outcome: row.outcome,
   };

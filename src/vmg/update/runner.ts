@@ -7,6 +7,7 @@ import { isFinal, type UpdateStatus, updateStatus } from "../../contract/ota.ts"
 import type { CodecPool } from "../../codec/pool.ts";
 import type { Logger } from "../../log.ts";
 import type { VerifyKey } from "../../pqc/signature.ts";
+import { StoreError, UptaneError } from "../../uptane/errors.ts";
 import type { VehicleBus } from "../bus/bus.ts";
 import { CancelRequested, explain, StopRequested } from "../errors.ts";
 import type { Outbox } from "../link/outbox.ts";
@@ -16,8 +17,10 @@ import type { VehicleDescription } from "../vehicle.ts";
 import type { TelemetrySource } from "../telemetry.ts";
 import { delay, orAborted } from "../../wait.ts";
 import { waitForConditions } from "./conditions.ts";
+import type { UpdateDirections } from "./directions.ts";
 import { removePackage } from "./download.ts";
 import { type FetchedPackage, fetchPackage } from "./fetch.ts";
+>>>>>>> 0cde28b (The vehicle verifies both repositories before it fetches anything, holds the package against them, and signs what its ECUs run)
 import { EcuProgress } from "./ecu_progress.ts";
 import type { JournalUpdate, NewUpdate, UpdateJournal } from "./journal.ts";
 import { UpdateReporter } from "./report.ts";
@@ -47,6 +50,8 @@ export interface UpdateRunnerOptions {
   settings: Required<UpdateSettings>;
   /** ECUs of one zonal gateway that are read at once. */
   parallelReads: number;
+  /** What signed metadata directs. undefined: the package's signature alone counts */
+  directions: UpdateDirections | undefined;
   /** An update has ended. */
   onEnded: (update: JournalUpdate, status: UpdateStatus) => void;
   log: Logger;
@@ -243,7 +248,7 @@ export class UpdateRunner {
         }
         return current.cancel.signal.aborted
           ? { status: "cancelled", error: "cancelled on request" }
-          : { status: "failed", error: `${stage}: ${explain(error)}` };
+          : { status: "failed", error: failureOf(stage, error) };
       }
       for (const { ecu, entry } of verified.targets) reporter.ecu(ecu.ecuId, { weight: entry.image.size });
     }
@@ -259,9 +264,14 @@ export class UpdateRunner {
     signal: AbortSignal,
     onStage: (stage: string) => void,
   ): Promise<Verified> {
-    const { bus, parallelReads } = this.#options;
+    const { bus, parallelReads, directions } = this.#options;
+    onStage("metadata");
+    const directed = await directions?.of(update, signal);
     const fetched = await fetchPackage(update, {
       ...this.#options,
+      check: (manifest) => {
+        if (directed !== undefined) directions?.match(manifest, directed);
+      },
       onStage,
       onEnter: (status) => this.#enter(update, reporter, status),
       onProgress: (share) => reporter.stage(share),
@@ -375,4 +385,10 @@ export class UpdateRunner {
     }
     await images.trim(new Set([...journal.installedImages().values()].map(({ sha256 }) => sha256)));
   }
+}
+
+/** What a check of signed metadata refused is told by its code, wherever it was found. */
+function failureOf(stage: string, error: unknown): string {
+  const code = error instanceof UptaneError || error instanceof StoreError ? error.code : undefined;
+  return code === undefined ? `${stage}: ${explain(error)}` : `metadata: ${code}: ${explain(error)}`;
 }

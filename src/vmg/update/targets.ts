@@ -83,7 +83,8 @@ export async function checkHardware(
   return identification;
 }
 
-async function identify(
+/** Reads what an ECU is now. @throws {EcuUnreadableError} when it does not answer; the signal's reason */
+export async function identify(
   ecu: VehicleEcu,
   bus: VehicleBus,
   purpose: string,

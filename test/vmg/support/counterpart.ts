@@ -7,6 +7,7 @@ import type { Duplex } from "node:stream";
 import { Aedes, type Client } from "aedes";
 import { defaultProfileId, profileById } from "../../../src/pqc/profiles.ts";
 import { listen } from "../../../src/tls/listen.ts";
+import type { TestRepositories } from "../../support/repositories.ts";
 import type { Credentials, TlsConnection, TlsListener } from "../../../src/tls/types.ts";
 
 /** One REST call that came. */
@@ -145,6 +146,22 @@ export class Counterpart implements AsyncDisposable {
   /** Answers a route from now on. */
   on(method: string, path: string, handler: Handler): void {
     this.handlers.unshift({ match: new RegExp(`^${method} ${path}$`), handler });
+  }
+
+  /** Gives out the files of these repositories, and attests the time. */
+  give(repositories: TestRepositories): void {
+    for (const method of ["GET", "POST"]) {
+      this.on(method, "/api/v1/uptane/.+", (call, response) => {
+        void repositories.answer(method, call.path, call.body).then((answer) => {
+          response.writeHead(answer?.status ?? 404, {
+            "content-type": answer?.status === 200 ? "application/json" : "application/problem+json",
+          });
+          response.end(answer?.bytes);
+          this.#notify();
+        });
+        return "taken";
+      });
+    }
   }
 
   /** Publishes as the server does. */

@@ -4,6 +4,7 @@ import { randomBytes } from "node:crypto";
 import { SimulatedBench } from "../../../hardware/sim/bench.ts";
 import { defaultSecurity } from "../../../hardware/sim/ecu_defaults.ts";
 import type { SimulatedEcuOptions, SimulatedTiming } from "../../../hardware/sim/options.ts";
+import { versionReportRoutine } from "../../../hardware/flash/version_report.ts";
 import { buildPackage } from "../../../src/codec/build_package.ts";
 import { compressImage } from "../../../src/codec/compress_image.ts";
 import { CodecPool } from "../../../src/codec/pool.ts";
@@ -14,11 +15,15 @@ import type { Credentials } from "../../../src/tls/types.ts";
 import type { VmgOptions } from "../../../src/vmg/options.ts";
 import { type RunningVmg, startVmg } from "../../../src/vmg/mod.ts";
 import type { VehicleDescription } from "../../../src/vmg/vehicle.ts";
+import { type DirectedImage, imagesOf, TestRepositories } from "../../support/repositories.ts";
 import { clientLeaf, serverLeaf, testAuthority } from "../../support/certificates.ts";
 import { Counterpart, type CounterpartOptions } from "./counterpart.ts";
 
 export const vin = "KMHZZ81KBMU000036";
 export const vmgId = "VMG-036";
+
+/** What the gateway itself runs. */
+const software = { filename: "zonebench/gateway/0.1.0", length: 1, sha256: "00".repeat(32) };
 
 const bases = { ZG_BODY: "127.0.36.1", ZG_CHASSIS: "127.0.36.2" } as const;
 
@@ -41,6 +46,7 @@ function ecu(number: number, ecuType: string): SimulatedEcuOptions {
     memory: [{ name: "main", address: 0, size: 256 * 1024 }],
     factoryImageSize: 4_096,
     bootTime: 50,
+    versionReport: {},
   };
 }
 
@@ -80,6 +86,7 @@ export class TestBench implements AsyncDisposable {
   readonly pool: CodecPool;
   readonly directory: string;
   readonly vehicle: VehicleDescription;
+  readonly repositories: TestRepositories;
   readonly lines: string[] = [];
   server: Counterpart;
   readonly #options: TestBenchOptions;
@@ -89,12 +96,15 @@ export class TestBench implements AsyncDisposable {
     bench: SimulatedBench,
     identity: Identity,
     server: Counterpart,
+    repositories: TestRepositories,
     directory: string,
     options: TestBenchOptions,
   ) {
     this.bench = bench;
     this.identity = identity;
     this.server = server;
+    this.repositories = repositories;
+    server.give(repositories);
     this.directory = directory;
     this.#options = options;
     this.pool = new CodecPool();
@@ -111,8 +121,11 @@ export class TestBench implements AsyncDisposable {
         logicalAddress,
       })),
       ecus: bench.gateways.flatMap(({ zonalGatewayId, ecus }) =>
-        ecus.map(({ ecuId, logicalAddress, options: { ecuType, banks = 2, memory = [] } }) => ({
+        ecus.map((
+          { ecuId, logicalAddress, options: { ecuType, banks = 2, memory = [], versionReport } },
+        ) => ({
           ecuId,
+          ...versionReport === undefined ? {} : { versionReport: { routine: versionReportRoutine } },
           ecuType,
           zonalGatewayId,
           logicalAddress,
@@ -148,7 +161,9 @@ export class TestBench implements AsyncDisposable {
       trust: made.trust,
       ...options.counterpart,
     });
-    return new TestBench(bench, made, server, await Deno.makeTempDir({ prefix: "vmg-" }), options);
+    const repositories = await TestRepositories.found(vin);
+    const directory = await Deno.makeTempDir({ prefix: "vmg-" });
+    return new TestBench(bench, made, server, repositories, directory, options);
   }
 
   get log(): Logger {
@@ -176,6 +191,7 @@ export class TestBench implements AsyncDisposable {
       credentials: vehicle,
       trust,
       packageKeys: [key.publicKey],
+      uptane: { roots: this.repositories.roots, software, keyAlgorithm: "ecdsa-p256" },
       pool: this.pool,
       https: { hostname: "127.0.0.1", port: this.server.httpsPort },
       mqtt: { hostname: "127.0.0.1", port: this.server.mqttPort },
@@ -215,9 +231,10 @@ export class TestBench implements AsyncDisposable {
     await this.server.close();
     const { server, trust } = this.identity;
     this.server = await Counterpart.start({ credentials: server, trust, httpsPort, mqttPort });
+    this.server.give(this.repositories);
   }
 
-  /** Builds a package with a new image for each of the ECUs. */
+  /** Builds a package with a new image for each of the ECUs, and has both repositories direct what it holds. */
   async package(ecuIds: string[], differs: PackageDiffers = {}): Promise<TestPackage> {
     const { version = "1.2.3", size = 20_000, hwVersion = "HW-2.0", key = this.identity.key } = differs;
     const packageId = crypto.randomUUID();
@@ -265,6 +282,8 @@ export class TestBench implements AsyncDisposable {
         output,
         pool: this.pool,
       });
+      const { directed = imagesOf(built.manifest) } = differs;
+      await this.repositories.direct(directed);
       return { packageId, bytes: await Deno.readFile(output), etag: built.etag, images, ecuIds };
     } finally {
       await Deno.remove(work, { recursive: true });
@@ -300,6 +319,8 @@ export interface StartCommand extends Record<string, unknown> {
 
 /** What a package may differ in. */
 export interface PackageDiffers {
+  /** What the repositories direct. @default what the package holds */
+  directed?: readonly DirectedImage[];
   /** First address of each image. */
   address?: number;
   conditions?: PackageCondition[];

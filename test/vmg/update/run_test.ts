@@ -122,12 +122,12 @@ Deno.test("a package that is not for this vehicle as it is is refused before an 
     [
       "other hardware",
       { hwVersion: "HW-9" },
-      /ECU_001: the image is for hardware HW-9, the ECU reports HW-2\.0/,
+      /metadata: director_hardware: .*expected hardware HW-2\.0 for ECU_001, got HW-9/,
     ],
     [
       "another type",
       { ecuType: "RADIO" },
-      /ECU_001: it is a BODY_CONTROLLER, the package's image is for a RADIO/,
+      /metadata: match_ecu_type: .*expected an image for BODY_CONTROLLER, got one for RADIO/,
     ],
     ["another gateway", { zone: "ZG_CHASSIS" }, /ECU_001: it stands behind ZG_BODY/],
   ];
