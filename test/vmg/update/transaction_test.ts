@@ -134,6 +134,9 @@ Deno.test("a release below the one that an ECU has committed is refused by the E
   await using bench = await ready();
   const newer = await run(bench, await bench.package(["ECU_001"], { version: "1.2.0", release: 5 }));
   assert.equal(newer.status, "completed");
+  // A gateway that was replaced knows of no release: the ECU does.
+  await bench.stop();
+  await bench.vmg({ directory: `${bench.directory}/replaced` });
   const older = await run(bench, await bench.package(["ECU_001"], { version: "1.3.0", release: 4 }));
   assert.equal(older.status, "failed");
   assert.match(
