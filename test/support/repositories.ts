@@ -35,11 +35,16 @@ export class TestRepositories {
   /** Files that were asked for, in order, named as in {@link instead}. */
   readonly asked: string[] = [];
 
+  /** The first roots, as a vehicle is given them. */
+  readonly roots: Record<RepositoryName, Uint8Array>;
+
   private constructor(
     readonly vin: string,
     readonly director: FakeRepository,
     readonly image: FakeRepository,
-  ) {}
+  ) {
+    this.roots = { director: director.file("1.root.json"), image: image.file("1.root.json") };
+  }
 
   /** Founds both; nothing is directed. */
   static async found(vin: string, begins = new Date()): Promise<TestRepositories> {
@@ -50,11 +55,6 @@ export class TestRepositories {
     );
     await repositories.direct([]);
     return repositories;
-  }
-
-  /** The first roots, as a vehicle is given them. */
-  get roots(): Record<RepositoryName, Uint8Array> {
-    return { director: this.director.file("1.root.json"), image: this.image.file("1.root.json") };
   }
 
   /** Publishes these images and directs them to their ECUs, in place of what was directed before. */

@@ -284,7 +284,7 @@ export class TestBench implements AsyncDisposable {
       });
       const { directed = imagesOf(built.manifest) } = differs;
       await this.repositories.direct(directed);
-      return { packageId, bytes: await Deno.readFile(output), etag: built.etag, images, ecuIds };
+      return { packageId, bytes: await Deno.readFile(output), etag: built.etag, images, ecuIds, directed };
     } finally {
       await Deno.remove(work, { recursive: true });
     }
@@ -343,4 +343,6 @@ export interface TestPackage {
   /** What each ECU must have in its memory at 0x1000 afterwards. */
   images: Map<string, Uint8Array>;
   ecuIds: string[];
+  /** What the repositories were told to direct for it. */
+  directed: readonly DirectedImage[];
 }
