@@ -1,8 +1,9 @@
 // From bench.yaml to what the simulation and the gateway are started with.
 
+import { versionReportRoutine } from "../../hardware/flash/version_report.ts";
 import type { SimulatedBenchOptions } from "../../hardware/sim/options.ts";
 import type { BenchConfig, BenchEcu, BenchVehicle } from "../config/schema.ts";
-import type { VehicleDescription } from "../vmg/vehicle.ts";
+import type { VehicleDescription, VehicleEcu } from "../vmg/vehicle.ts";
 import { canAdapterOf, ecuOnCan, placeAdapters, simulatedAdapter } from "./can_description.ts";
 import { flashPlanOf } from "./flash_plan.ts";
 import { type BenchWiring, gatewayLink } from "./gateway_links.ts";
@@ -94,6 +95,7 @@ export function vehicleOf(bench: BenchConfig, vin: string, wiring: BenchWiring):
     ),
     ecus: gateways.flatMap((gateway) =>
       gateway.ecus.map((ecu) => ({
+        ...versionReportOf(bench, ecu),
         ecuId: ecu.ecu_id,
         ecuType: ecu.ecu_type,
         zonalGatewayId: gateway.zonalGatewayId,
@@ -103,6 +105,17 @@ export function vehicleOf(bench: BenchConfig, vin: string, wiring: BenchWiring):
       }))
     ),
   };
+}
+
+/** The routine by which the ECU signs version reports, if it has one: real ECUs where their type says so alone. */
+function versionReportOf(bench: BenchConfig, ecu: BenchEcu): Pick<VehicleEcu, "versionReport"> {
+  const { version_report } = bench.ecu_types[ecu.ecu_type];
+  const onRealAdapter = bench.vehicles.some(({ adapters }) =>
+    adapters.some(({ adapter_id, port }) => adapter_id === ecu.can?.adapter && port !== undefined)
+  );
+  const own = version_report ??
+    (bench.simulated && !onRealAdapter ? { routine: versionReportRoutine } : false);
+  return own === false ? {} : { versionReport: { routine: own.routine } };
 }
 
 function simulatedHostname({ zonalGatewayId, hostname }: PlacedGateway): string {

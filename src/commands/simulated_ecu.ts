@@ -36,6 +36,7 @@ export function simulatedEcu(
     securityAccess: { level: type.security.level, seedKey: seedKeyOf(type) },
     maxBlockLength: type.max_block_length,
     flash: flashPlanOf(type),
+    ...type.version_report === false ? {} : { versionReport: type.version_report ?? {} },
     bootTime: type.boot_ms,
     dataIdentifiers: [
       ...defaultDataIdentifiers.filter(({ did }) => !data_identifiers.some((it) => it.did === did)),

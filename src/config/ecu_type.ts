@@ -175,6 +175,13 @@ const flash = z.strictObject({
   ).optional(),
 });
 
+/** The routine by which an ECU signs what it runs. */
+const versionReport = z.strictObject({
+  routine: address16.default(0x0220),
+  /** Of the key that a simulated ECU makes; what a real one signs with, its answer says. */
+  algorithm: z.enum(["ecdsa-p256", "ml-dsa-65"], "must be ecdsa-p256 or ml-dsa-65").default("ecdsa-p256"),
+});
+
 export const ecuType = z.strictObject({
   supplier: id.label,
   /** 2: the new image is written beside the running one; 1: in its place. */
@@ -187,6 +194,8 @@ export const ecuType = z.strictObject({
   security,
   authentication: authentication.optional(),
   flash: flash.optional(),
+  /** false: it has no such routine. @default simulated ECUs have it, real ones do not */
+  version_report: z.union([versionReport, z.literal(false)]).optional(),
   data_identifiers: dataIdentifiers.optional(),
   files: files.optional(),
 });

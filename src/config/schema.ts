@@ -309,6 +309,11 @@ export const config = z.strictObject({
     acknowledge_timeout: seconds.max(300),
     queue: z.strictObject({ max_count: count, max_bytes: bytes, max_age: seconds }),
     auto_update: z.boolean(),
+    uptane: z.strictObject({
+      director_root: z.string(),
+      image_root: z.string(),
+      key: z.enum(["ml-dsa-65", "ecdsa-p256"], "must be ml-dsa-65 or ecdsa-p256"),
+    }),
     update: z.strictObject({
       parallel_flash: count.min(1),
       confirm_timeout: seconds,
