@@ -20,7 +20,6 @@ import { waitForConditions } from "./conditions.ts";
 import type { UpdateDirections } from "./directions.ts";
 import { removePackage } from "./download.ts";
 import { type FetchedPackage, fetchPackage } from "./fetch.ts";
->>>>>>> 0cde28b (The vehicle verifies both repositories before it fetches anything, holds the package against them, and signs what its ECUs run)
 import { EcuProgress } from "./ecu_progress.ts";
 import type { JournalUpdate, NewUpdate, UpdateJournal } from "./journal.ts";
 import { UpdateReporter } from "./report.ts";
