@@ -206,6 +206,7 @@ async function writeDatabase(
   // Read as a restore will read it: what could not be restored is no backup.
   const splitter = new LineSplitter();
   const reader = new DumpReader();
+  progress.update(0, "opening the database");
   const source = await takeDump(options, config, async (dumped) => {
     for (const line of splitter.push(dumped)) reader.read(line);
     part.push(dumped);

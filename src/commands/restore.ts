@@ -73,6 +73,7 @@ async function run(path: string, options: RestoreOptions): Promise<void> {
   const keys = await keysOf(sealed, options);
 
   read = 0;
+  progress.update(0, "making the database");
   await using place = await RestorePlace.open(root, options.replace === true);
   const writing = { maxContent: room, signal, onRead: told("restoring") };
   const kept = await restore(path, file, { manifest, keys, place, config, reading: writing });
