@@ -16,7 +16,7 @@ import { firmwareCommand } from "./commands/firmware.ts";
 import { flashCommand } from "./commands/flash.ts";
 import { licensesCommand } from "./commands/licenses.ts";
 import { linkCommand } from "./commands/link.ts";
-import { CommandFailed, examples, printError, UsageError } from "./commands/output.ts";
+import { CommandFailed, examples, OutputClosed, printError, UsageError } from "./commands/output.ts";
 import { mqttCommand } from "./commands/mqtt.ts";
 import { pkiCommand } from "./commands/pki.ts";
 import { programName } from "./commands/program_name.ts";
@@ -30,6 +30,8 @@ import { versionCommand } from "./commands/version.ts";
 /** Exit codes. */
 const failed = 1;
 const wrongUsage = 2;
+/** 128 and the number of SIGPIPE, what a shell shows of a program whose reader is gone. */
+const readerGone = 141;
 
 function program(): Command {
   const program = new Command("zonebench")
@@ -96,6 +98,7 @@ function exitCodeOf(error: unknown): number {
     // Commander has said what it had to: help and versions end with 0, all else is wrong usage.
     return error.exitCode === 0 && error.code !== "commander.help" ? 0 : wrongUsage;
   }
+  if (error instanceof OutputClosed) return readerGone;
   if (error instanceof UsageError || error instanceof ConfigError) {
     printError(error.message);
     return wrongUsage;

@@ -4,9 +4,19 @@ import type { Command } from "commander";
 
 const encoder = new TextEncoder();
 
-/** Writes one result line. */
+/** Writes one result line. @throws {OutputClosed} */
 export function print(text: string): void {
-  writeAll(Deno.stdout, `${text}\n`);
+  try {
+    writeAll(Deno.stdout, `${text}\n`);
+  } catch (cause) {
+    if (cause instanceof Deno.errors.BrokenPipe) throw new OutputClosed("nobody reads the output", { cause });
+    throw cause;
+  }
+}
+
+/** Who read the output has seen enough, as `head` does: the command ends, and nothing is to be said about it. */
+export class OutputClosed extends Error {
+  override readonly name = "OutputClosed";
 }
 
 /** Writes one result as a JSON line. */

@@ -43,3 +43,17 @@ Deno.test("licenses NAME prints the texts in full, by name or with the version",
   assert.equal(unknown.code, 1);
   assert.match(unknown.stderr, /nothing of that name is shipped: fast-check/);
 });
+
+Deno.test("who has read enough of a text ends the command without a word", async () => {
+  const child = new Deno.Command(Deno.execPath(), {
+    args: ["run", "--no-check", "--cached-only", "-P=program", "src/main.ts", "licenses", "glibc"],
+    env: { NO_COLOR: "1" },
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+  await child.stdout.cancel();
+  const said = await new Response(child.stderr).text();
+  assert.equal((await child.status).code, 141);
+  assert.doesNotMatch(said, /error/i);
+});
