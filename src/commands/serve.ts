@@ -228,6 +228,7 @@ async function serverOptions(config: Config, folders: DataFolders, log: Logger) 
     },
     local: { port: server.local.port },
     compressionLevel: config.packages.compression_level,
+    deltas: config.packages.deltas && { level: config.packages.delta_level },
     updates: {
       timeout: config.updates.timeout * 1000,
       commandTimeout: config.updates.command_timeout * 1000,
@@ -320,6 +321,7 @@ async function startVehicle(
       confirmTimeout: Math.round(vmg.update.confirm_timeout * 1000),
       rollBackPatience: Math.round(vmg.update.roll_back_patience * 1000),
       conditions: vmg.update.conditions,
+      keepImages: vmg.update.keep_images,
       conditionTimeout: Math.round(vmg.update.condition_timeout * 1000),
     },
     diagnostics: { timeout: vmg.diagnostics_timeout * 1000 },

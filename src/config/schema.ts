@@ -263,7 +263,11 @@ export const config = z.strictObject({
     max_connections: count.max(1000),
   }),
   mqtt,
-  packages: z.strictObject({ compression_level: z.int().min(1).max(19) }),
+  packages: z.strictObject({
+    compression_level: z.int().min(1).max(19),
+    deltas: z.boolean(),
+    delta_level: z.int().min(1).max(19),
+  }),
   updates: z.strictObject({
     timeout: seconds,
     command_timeout: seconds,
@@ -327,6 +331,7 @@ export const config = z.strictObject({
           .refine(({ min, max }) => min !== undefined || max !== undefined, "must have min or max"),
       ).max(32),
       condition_timeout: seconds,
+      keep_images: z.int().min(0),
     }),
     diagnostics_timeout: seconds,
   }),

@@ -9,8 +9,9 @@ export interface DataFiles {
   readonly images: string;
   /** Packages, named by SHA-256. */
   readonly packages: string;
+  /** Deltas, named by the SHA-256 of their base and of their target. */
+  readonly deltas: string;
   /** What is being written. */
-
   readonly temporary: string;
 }
 
@@ -19,6 +20,7 @@ export async function openDataFiles(dataDirectory: string): Promise<DataFiles> {
   const files = {
     images: join(dataDirectory, "images"),
     packages: join(dataDirectory, "packages"),
+    deltas: join(dataDirectory, "deltas"),
     temporary: join(dataDirectory, "tmp"),
   };
   for (const directory of Object.values(files)) {

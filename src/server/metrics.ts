@@ -17,6 +17,8 @@ export interface Metrics {
   readonly commands: Counter<"command" | "result">;
   readonly updatesEnded: Counter<"status">;
   readonly downloadBytes: Counter;
+  readonly deltas: Counter<"result">;
+  readonly savedBytes: Counter;
   readonly connections: Gauge<"listener">;
   readonly refused: Counter<"listener" | "reason">;
   readonly maintenanceRuns: Counter<"task" | "result">;
@@ -105,6 +107,17 @@ export function createMetrics(): Metrics {
     downloadBytes: new Counter({
       name: "zonebench_download_bytes_total",
       help: "Bytes of packages that were sent",
+      registers,
+    }),
+    deltas: new Counter({
+      name: "zonebench_deltas_total",
+      help: "Images for which a delta was looked for: made, reused, too_large or failed",
+      labelNames: ["result"],
+      registers,
+    }),
+    savedBytes: new Counter({
+      name: "zonebench_delta_saved_bytes_total",
+      help: "Bytes by which deltas made the packages smaller that were built",
       registers,
     }),
     connections: new Gauge({

@@ -32,6 +32,7 @@ import { startExternalBroker } from "./mqtt/external/client.ts";
 import type { ServerOptions } from "./options.ts";
 import { CampaignService } from "./ota/campaigns.ts";
 import { Catalogue } from "./ota/catalogue.ts";
+import { Deltas } from "./ota/deltas.ts";
 import { PackageService } from "./ota/packages.ts";
 import { UpdateTargets } from "./ota/targets.ts";
 import { UpdateService } from "./ota/updates.ts";
@@ -129,7 +130,7 @@ async function start(options: ServerOptions, undo: Undo): Promise<RunningServer>
   });
   const registry = new Registry({ store, events, log });
   const outbox = new Outbox({ store, metrics, log });
-  const { compressionLevel, signingKey } = options;
+  const { compressionLevel, signingKey, deltas = {} } = options;
   const catalogue = new Catalogue({ store, repository: images, files, pool, compressionLevel, log });
   const packages = new PackageService({
     store,
@@ -137,6 +138,10 @@ async function start(options: ServerOptions, undo: Undo): Promise<RunningServer>
     catalogue,
     pool,
     signingKey,
+    ...deltas === false
+      ? {}
+      : { deltas: new Deltas({ ...deltas, store, files, pool, metrics, log: log.child("Delta") }) },
+    metrics,
     log,
     signal: stopping.signal,
   });

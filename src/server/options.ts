@@ -190,6 +190,8 @@ export interface ServerOptions {
   local?: LocalOptions;
   /** @default 3 */
   compressionLevel?: number;
+  /** Deltas in packages; false: whole images alone. @default deltas of zstd's level 3 */
+  deltas?: { level?: number } | false;
   updates?: UpdateOptions;
   diagnostics?: DiagnosticsOptions;
   telemetry?: TelemetryOptions;

@@ -74,7 +74,12 @@ export function mountOta(mount: Mount, options: OtaRouteOptions): void {
 
   mount(routes.requestPackage, async ({ body, caller }) => {
     const vehicle = await named(body.vehicle_id, caller);
-    return await refusing(() => updates.request(vehicle, body.target_ecus, body.zonal_gateway_optimization));
+    const { update_id, target_ecus, zonal_gateway_optimization: zoned, deltas } = body;
+    return await refusing(() =>
+      update_id === undefined
+        ? updates.request(vehicle, target_ecus, { zoned, deltas })
+        : updates.replacePackage(vehicle, update_id, { zoned, deltas })
+    );
   });
 
   mount(routes.downloadPackage, async ({ path, caller, method, header, signal }) => {

@@ -168,7 +168,7 @@ export class Maintenance {
   async #temporaryFiles(signal: AbortSignal): Promise<void> {
     const { files, log } = this.#options;
     let removed = 0;
-    for (const directory of [files.temporary, files.images, files.packages]) {
+    for (const directory of [files.temporary, files.images, files.packages, files.deltas]) {
       for await (const { name, isFile } of Deno.readDir(directory)) {
         signal.throwIfAborted();
         if (!isFile || !/\.tmp(?:\.sorted)?$/.test(name)) continue;
@@ -183,6 +183,22 @@ export class Maintenance {
     await this.#unused(files.images, "payloads", ".bin", signal);
     await this.#unused(files.images, "blobs", ".zst", signal);
     await this.#unused(files.packages, "packages", ".pkg", signal);
+    await this.#oldDeltas(signal);
+  }
+
+  /** Deltas that no package has been built with for as long as packages are kept: they can be made again. */
+  async #oldDeltas(signal: AbortSignal): Promise<void> {
+    const { files, retention, log } = this.#options;
+    const limit = Date.now() - Math.max(retention.packages ?? 7 * day, fileAge);
+    let removed = 0;
+    for await (const { name, isFile } of Deno.readDir(files.deltas)) {
+      signal.throwIfAborted();
+      if (!isFile || !/^[0-9a-f]{64}_[0-9a-f]{64}\.zst$/.test(name)) continue;
+      const path = join(files.deltas, name);
+      const { mtime } = await Deno.stat(path);
+      if (mtime !== null && mtime.getTime() < limit && await removeFile(path)) removed++;
+    }
+    if (removed > 0) log.info(`Removed ${removed} delta(s) that were not used any more`);
   }
 
   async #unused(directory: string, kind: FileKind, suffix: string, signal: AbortSignal): Promise<void> {

@@ -2,15 +2,19 @@
 
 import { createHash } from "node:crypto";
 import { z } from "zod";
-import { buildPackage, type PackageZonePart } from "../../codec/build_package.ts";
+import { buildPackage, type PackageBlobFile, type PackageZonePart } from "../../codec/build_package.ts";
 import type { CodecPool } from "../../codec/pool.ts";
-import { packageManifest } from "../../contract/package.ts";
+import type { PackageAnswer } from "../../contract/ota.ts";
+import { packageManifest, packageVersion } from "../../contract/package.ts";
+import { pathOf, routes } from "../../contract/routes.ts";
 import type { Logger } from "../../log.ts";
 import { describeError } from "../../log.ts";
 import type { SigningKey } from "../../pqc/signature.ts";
 import { type DataFiles, hasFile, packagePath, removeFile, temporaryPath } from "../files.ts";
-import type { Package, Store } from "../store/mod.ts";
+import type { Metrics } from "../metrics.ts";
+import type { Image, Package, Store } from "../store/mod.ts";
 import { type Catalogue, toDownload } from "./catalogue.ts";
+import type { Deltas } from "./deltas.ts";
 import type { Outdated } from "./outdated.ts";
 import { conditionsOf } from "./requirements.ts";
 
@@ -20,6 +24,9 @@ export interface PackagesOptions {
   catalogue: Catalogue;
   pool: CodecPool;
   signingKey: SigningKey;
+  /** Makes deltas. @default none are made */
+  deltas?: Deltas;
+  metrics: Pick<Metrics, "savedBytes">;
   /** How long to wait for a package that another server builds, in milliseconds. @default 600000 */
   buildTimeout?: number;
   log: Logger;
@@ -72,12 +79,19 @@ export class PackageService {
 
   /**
    * The package that brings these ECUs up to date, built unless it is there.
-   * @param zoned blobs in the order of zonal gateways; otherwise in the order of the report
+   * @param zoned parts by the names of zonal gateways, ECUs by theirs; otherwise in the order of the report
+   * @param deltas whether ECUs whose gateway keeps a base may get a delta
    * @throws {PackageBuildFailed}
    */
-  async provide(vin: string, outdated: readonly Outdated[], zoned: boolean): Promise<ReadyPackage> {
+  async provide(
+    vin: string,
+    outdated: readonly Outdated[],
+    zoned: boolean,
+    deltas = true,
+  ): Promise<ReadyPackage> {
     const zones = zonesOf(outdated, zoned);
-    const contentKey = contentKeyOf(zones, this.#options.signingKey.publicKey.keyId);
+    const chosen = deltas ? await this.#chooseDeltas(outdated) : noDeltas;
+    const contentKey = contentKeyOf(zones, chosen, this.#options.signingKey.publicKey.keyId);
     // A package whose file has gone, or whose builder, is given up and claimed once more.
     for (let round = 0; round < 3; round++) {
       const { package: row, created } = await this.#store.packages.claim({
@@ -86,7 +100,7 @@ export class PackageService {
         contentKey,
         imageIds: [...new Set(outdated.map(({ image }) => image.imageId))],
       });
-      if (created) return await this.#build(row, zones);
+      if (created) return await this.#build(row, zones, chosen);
       const ready = await this.#awaited(row);
       if (ready) return ready;
     }
@@ -152,8 +166,22 @@ export class PackageService {
     return undefined;
   }
 
-  async #build(row: Package, zones: readonly Zone[]): Promise<ReadyPackage> {
-    const build = this.#buildNow(row, zones);
+  /** Deltas that are worth it, by ECU. */
+  async #chooseDeltas(outdated: readonly Outdated[]): Promise<ChosenDeltas> {
+    const { catalogue, deltas, signal } = this.#options;
+    const chosen = new Map<string, ChosenDelta>();
+    if (deltas === undefined) return chosen;
+    for (const { ecu, image } of outdated) {
+      if (ecu.base_sha256 === undefined) continue;
+      const { length: whole } = await catalogue.blob(image, signal);
+      const blob = await deltas.find(image, ecu.base_sha256, whole, signal);
+      if (blob !== undefined) chosen.set(ecu.ecu_id, { blob, whole });
+    }
+    return chosen;
+  }
+
+  async #build(row: Package, zones: readonly Zone[], deltas: ChosenDeltas): Promise<ReadyPackage> {
+    const build = this.#buildNow(row, zones, deltas);
     this.#building.set(row.packageId, build);
     try {
       return await build;
@@ -162,9 +190,26 @@ export class PackageService {
     }
   }
 
-  async #buildNow(row: Package, zones: readonly Zone[]): Promise<ReadyPackage> {
+  async #wholeBlob(image: Image): Promise<PackageBlobFile> {
+    const { path, length, sha256 } = await this.#options.catalogue.blob(image, this.#options.signal);
+    return { path, length, sha256 };
+  }
+
+  #tellSaved(packageId: string, deltas: ChosenDeltas): void {
+    if (deltas.size === 0) return;
+    let saved = 0;
+    for (const [ecuId, { blob, whole }] of deltas) {
+      saved += whole - blob.length;
+      const share = (100 * blob.length / whole).toFixed(1);
+      this.#log.info(`${ecuId}: a delta of ${blob.length} bytes, ${share} % of the whole image's ${whole}`);
+    }
+    this.#log.info(`Package ${packageId}: ${deltas.size} delta(s) save ${saved} bytes`);
+    this.#options.metrics.savedBytes.inc(saved);
+  }
+
+  async #buildNow(row: Package, zones: readonly Zone[], deltas: ChosenDeltas): Promise<ReadyPackage> {
     const { packageId, vin } = row;
-    const { pool, signingKey, catalogue, signal } = this.#options;
+    const { pool, signingKey, signal } = this.#options;
     const temporary = temporaryPath(this.#files);
     const began = performance.now();
     const sign = setInterval(() => {
@@ -177,7 +222,7 @@ export class PackageService {
       for (const { zonal_gateway_id, ecus } of zones) {
         const list: PackageZonePart["ecus"][number][] = [];
         for (const { ecu, image, dependsOn = [] } of ecus) {
-          const blob = await catalogue.blob(image, signal);
+          const blob = deltas.get(ecu.ecu_id)?.blob ?? await this.#wholeBlob(image);
           list.push({
             ecu_id: ecu.ecu_id,
             ecu_type: image.ecuType,
@@ -192,7 +237,7 @@ export class PackageService {
               segments: image.segments,
               ...image.download === null ? {} : { download: toDownload(image.download) },
             },
-            blob: { path: blob.path, length: blob.length, sha256: blob.sha256 },
+            blob,
           });
         }
         parts.push({ zonal_gateway_id, ecus: list });
@@ -217,6 +262,7 @@ export class PackageService {
       if (!ready) throw new PackageBuildFailed(`package ${packageId} is ${done.status} after it was built`);
       const took = `${Math.round(performance.now() - began)} ms`;
       this.#log.info(`Package ${packageId} for ${vin} built`, { size, ecus: count(zones), took });
+      this.#tellSaved(packageId, deltas);
       return ready;
     } catch (error) {
       await this.#store.packages.fail(packageId, describeError(error).slice(0, 2000));
@@ -227,6 +273,17 @@ export class PackageService {
     }
   }
 }
+
+/** What an ECU gets in place of its whole image. */
+interface ChosenDelta {
+  readonly blob: PackageBlobFile;
+  /** Bytes of the whole image's blob. */
+  readonly whole: number;
+}
+
+type ChosenDeltas = ReadonlyMap<string, ChosenDelta>;
+
+const noDeltas: ChosenDeltas = new Map();
 
 interface Zone {
   readonly zonal_gateway_id: string;
@@ -247,20 +304,41 @@ function zonesOf(outdated: readonly Outdated[], zoned: boolean): Zone[] {
   return list.sort((a, b) => a.zonal_gateway_id < b.zonal_gateway_id ? -1 : 1);
 }
 
-/** The same for the same images for the same ECUs in the same order, signed by the same key. An image's own entries stay. */
-function contentKeyOf(zones: readonly Zone[], keyId: string): string {
+/**
+ * The same for the same images for the same ECUs in the same order and encoding, signed by the same key. An image's own entries
+ * stay.
+ */
+function contentKeyOf(zones: readonly Zone[], deltas: ChosenDeltas, keyId: string): string {
   const content = zones.map(({ zonal_gateway_id, ecus }) => [
     zonal_gateway_id,
     ecus.map(({ ecu, image, dependsOn = [] }) => [
       ecu.ecu_id,
       image.imageId,
       image.payloadSha256,
+      deltas.get(ecu.ecu_id)?.blob.base?.sha256 ?? null,
       ...dependsOn.length === 0 ? [] : [dependsOn],
     ]),
   ]);
-  return createHash("sha256").update(JSON.stringify([keyId, content])).digest("hex");
+  return createHash("sha256").update(JSON.stringify([packageVersion, keyId, content])).digest("hex");
 }
 
 function count(zones: readonly Zone[]): number {
   return zones.reduce((sum, { ecus }) => sum + ecus.length, 0);
+}
+
+/** Reference of a package's bytes relative to the server. */
+export function downloadUrl(packageId: string): string {
+  return pathOf(routes.downloadPackage, { id: packageId });
+}
+
+/** What a vehicle is told of its package. */
+export function toPackageAnswer({ packageId, size, sha256 }: ReadyPackage, updateId: string): PackageAnswer {
+  return {
+    status: "ready",
+    package_id: packageId,
+    download_url: downloadUrl(packageId),
+    update_id: updateId,
+    size,
+    sha256,
+  };
 }

@@ -8,7 +8,6 @@ import type {
   UpdateReport,
   UpdateStatus,
 } from "../../contract/ota.ts";
-import { pathOf, routes } from "../../contract/routes.ts";
 import type { Logger } from "../../log.ts";
 import type { Events } from "../events.ts";
 import type { Metrics } from "../metrics.ts";
@@ -24,7 +23,8 @@ import {
   type Vehicle,
 } from "../store/mod.ts";
 import type { Outdated } from "./outdated.ts";
-import type { PackageService, ReadyPackage } from "./packages.ts";
+import { downloadUrl, type PackageService, type ReadyPackage, toPackageAnswer } from "./packages.ts";
+import { replacePackage } from "./replacement.ts";
 import type { Director } from "../uptane/director.ts";
 import type { UpdateTargets } from "./targets.ts";
 import { toAnswer, waitOf } from "./update_answer.ts";
@@ -214,10 +214,10 @@ export class UpdateService {
   async request(
     vehicle: Vehicle,
     targetEcus: readonly string[] | undefined,
-    zoned: boolean,
+    { zoned, deltas }: { zoned: boolean; deltas: boolean },
   ): Promise<PackageAnswer> {
     const targets = await this.targets.choose(vehicle.vin, targetEcus);
-    const ready = await this.#options.packages.provide(vehicle.vin, targets, zoned);
+    const ready = await this.#options.packages.provide(vehicle.vin, targets, zoned, deltas);
     const active = await this.#store.updates.active(vehicle.vin);
     if (active && active.packageId !== ready.packageId) throw new UpdateActive(vehicle.vin, active.updateId);
     const update = active ??
@@ -232,14 +232,16 @@ export class UpdateService {
       this.#log.info(`Update ${update.updateId} begun by ${vehicle.vmgId}`, { ecus: targets.length });
       this.tell(update);
     }
-    return {
-      status: "ready",
-      package_id: ready.packageId,
-      download_url: downloadUrl(ready.packageId),
-      update_id: update.updateId,
-      size: ready.size,
-      sha256: ready.sha256,
-    };
+    return toPackageAnswer(ready, update.updateId);
+  }
+
+  /** Another package for an update under way, where a delta could not be applied. @throws as {@link replacePackage} */
+  async replacePackage(
+    vehicle: Vehicle,
+    updateId: string,
+    kind: { zoned: boolean; deltas: boolean },
+  ): Promise<PackageAnswer> {
+    return await replacePackage(vehicle, updateId, kind, { ...this.#options, targets: this.targets });
   }
 
   /**
@@ -543,8 +545,4 @@ export class UpdateService {
       waiting,
     });
   }
-}
-
-function downloadUrl(packageId: string): string {
-  return pathOf(routes.downloadPackage, { id: packageId });
 }

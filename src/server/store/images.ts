@@ -184,6 +184,15 @@ export class Images {
     return image ?? null;
   }
 
+  /** Bytes of the payload with this hash; null when no image has it. */
+  async payloadSize(sha256: string): Promise<number | null> {
+    const [found] = await this.context.sql.query<{ payloadSize: number }>(
+      "select payload_size from images where payload_sha256 = $1 limit 1",
+      [sha256],
+    );
+    return found?.payloadSize ?? null;
+  }
+
   /** Newest entry first. */
   async list(filter: ImageFilter = {}): Promise<Page<Image>> {
     const where = new Where().and("ecu_type = ?", filter.ecuType).and("hw_version = ?", filter.hwVersion)
