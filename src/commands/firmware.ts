@@ -45,7 +45,7 @@ export function firmwareCommand(): Command {
 function add(): Command {
   const command = withJson(
     withOperator(makeCommand("add", "adds an Intel HEX, S-record, VBF or raw binary file")),
-    "{image_id, sha256, size} as JSON",
+    "{image_id, sha256, size, target} as JSON",
   )
     .argument("<FILE>")
     .requiredOption("--ecu-type <type>", "kind of ECU that the image is for, e.g. BODY_CONTROLLER")
@@ -146,7 +146,8 @@ async function addFile(file: string, options: AddOptions): Promise<void> {
     }));
   progress[Symbol.dispose]();
   if (options.json) {
-    printJson({ image_id: image.image_id, sha256: image.sha256, size: image.size });
+    const { image_id, sha256, size, target, staged_file } = image;
+    printJson({ image_id, sha256, size, target, ...staged_file === undefined ? {} : { staged_file } });
     return;
   }
   print(`Image ${image.image_id}: ${image.ecu_type} hardware ${image.hw_version} version ${image.version}`);
@@ -157,7 +158,14 @@ async function addFile(file: string, options: AddOptions): Promise<void> {
   print(`  SHA-256 ${image.sha256}`);
   const asks = requirementsOf(image);
   if (asks !== "") print(`  ${asks}`);
-  print(`Next: zonebench update start --vin VIN`);
+  if (image.target === "published") {
+    print(`Next: zonebench update start --vin VIN`);
+    return;
+  }
+  print(`Not given to vehicles yet: keys of the Image repository's targets are not where the server is`);
+  const waiting = image.staged_file ?? "staged/image/N.targets.json";
+  print(`Next, in the folder of the repositories: zonebench repo sign ${waiting} --key FILE`);
+  print(`then: zonebench repo publish`);
 }
 
 /** `release 4, needs DOOR_MODULE@2.0.0, only when speed<=0` */
@@ -198,7 +206,7 @@ function list(): Command {
       if (images.length === 0) print("The catalogue is empty. Add an image: zonebench firmware add --help");
       else {
         printTable(
-          ["IMAGE", "ECU TYPE", "HARDWARE", "VERSION", "FORMAT", "SIZE", "SHA-256", "ASKS FOR"],
+          ["IMAGE", "ECU TYPE", "HARDWARE", "VERSION", "FORMAT", "SIZE", "SHA-256", "TARGET", "ASKS FOR"],
           images.map((it) => [
             it.image_id,
             it.ecu_type,
@@ -207,6 +215,7 @@ function list(): Command {
             it.format,
             formatSize(it.payload_size),
             it.sha256.slice(0, 16),
+            it.target,
             requirementsOf(it),
           ]),
         );

@@ -31,6 +31,7 @@ import { RepositoryDirectory, RepositoryDirectoryError } from "../server/uptane/
 import {
   address,
   type CommonOptions,
+  configOf,
   firmwareFormats,
   foldersOf,
   interruption,
@@ -39,7 +40,9 @@ import {
   withJson,
 } from "./common.ts";
 import { CommandFailed, examples, print, printJson, printTable, UsageError } from "./output.ts";
+import { repositoryFolder } from "./uptane.ts";
 import { type RoleOption, roleOption, roleSetting, settingsOf, validityOption } from "./repo_settings.ts";
+import { repoInventoryCommand } from "./repo_inventory.ts";
 import { repoVerifyCommand } from "./repo_verify.ts";
 
 interface RepoOptions extends CommonOptions {
@@ -53,7 +56,7 @@ const maxMetadata = 4_194_304;
 export function repoCommand(): Command {
   const command = new Command("repo").description("signed metadata: the Director and the Image repository");
   command.addCommand(init()).addCommand(sign()).addCommand(rotate()).addCommand(publish())
-    .addCommand(repoVerifyCommand());
+    .addCommand(repoVerifyCommand()).addCommand(repoInventoryCommand());
   return examples(command, [
     "zonebench repo init",
     "zonebench repo init --role root=ml-dsa-65,ml-dsa-65,ml-dsa-65:2 --role image.targets=both",
@@ -66,7 +69,12 @@ export function repoCommand(): Command {
 
 function repoOptions(command: Command, json: string): Command {
   return withJson(command, json)
-    .addOption(new Option("--repo <dir>", "folder of the repositories (default: repo in the data folder)"))
+    .addOption(
+      new Option(
+        "--repo <dir>",
+        "folder of the repositories (default: server.uptane.directory, which is repo in the data folder)",
+      ),
+    )
     .addOption(
       new Option("--expires <role=days>", "how long metadata made now is good; may be given again")
         .argParser(validityOption).default(
@@ -76,8 +84,12 @@ function repoOptions(command: Command, json: string): Command {
     );
 }
 
-function open(options: RepoOptions): { directory: RepositoryDirectory; author: RepositoryAuthor } {
-  const directory = new RepositoryDirectory(options.repo ?? foldersOf(options.data).repository);
+async function open(
+  options: RepoOptions,
+): Promise<{ directory: RepositoryDirectory; author: RepositoryAuthor }> {
+  const directory = new RepositoryDirectory(
+    options.repo ?? repositoryFolder(await configOf(options), foldersOf(options.data)),
+  );
   return { directory, author: new RepositoryAuthor(directory, new Date(), options.expires) };
 }
 
@@ -94,7 +106,7 @@ function init(): Command {
       ).argParser(roleOption).default([], "all=ml-dsa-65"),
     )
     .action(async (options: RepoOptions & { role: RoleOption[] }) => {
-      const { directory, author } = open(options);
+      const { directory, author } = await open(options);
       const written = await directory.locked(async () => {
         const files: Written[] = [];
         for (const repository of repositoryNames) {
@@ -197,7 +209,7 @@ function rotate(): Command {
     )
     .action(
       async (role: RootRole, options: RepoOptions & { repository: RepositoryName; keys?: RoleSetting }) => {
-        const { directory, author } = open(options);
+        const { directory, author } = await open(options);
         const written = await failing(directory, async () => {
           const root = await author.rotate(options.repository, role, options.keys);
           const released = root.staged === undefined && options.repository === "image" && role !== "root"
@@ -249,7 +261,7 @@ function publish(): Command {
     .option("--format <format>", "auto, intel-hex, s-record, vbf or binary", oneOf(firmwareFormats), "auto")
     .option("--base-address <address>", "first address of a raw binary, e.g. 0x8000", address)
     .action(async (file: string | undefined, options: PublishOptions) => {
-      const { directory, author } = open(options);
+      const { directory, author } = await open(options);
       const written = await failing(directory, async () => {
         const settled = await author.settle();
         const made = file === undefined ? undefined : await publishFile(file, options, directory, author);

@@ -20,7 +20,8 @@ import { checkedImage } from "../uptane/verify/image.ts";
 import { provision } from "../uptane/verify/provision.ts";
 import { TrustedRepository } from "../uptane/verify/repository.ts";
 import { RepositoryDirectory } from "../server/uptane/repository_directory.ts";
-import { type CommonOptions, foldersOf, interruption, makeCommand, withJson } from "./common.ts";
+import { repositoryFolder } from "./uptane.ts";
+import { type CommonOptions, configOf, foldersOf, interruption, makeCommand, withJson } from "./common.ts";
 import { CommandFailed, examples, plain, print, printJson, UsageError } from "./output.ts";
 
 interface VerifyOptions extends CommonOptions {
@@ -35,7 +36,10 @@ export function repoVerifyCommand(): Command {
     makeCommand("verify", "checks the repositories as a vehicle does, and prints each check"),
     "{passed, checks} as JSON",
   )
-    .argument("[DIR]", "folder of the repositories (default: repo in the data folder)")
+    .argument(
+      "[DIR]",
+      "folder of the repositories (default: server.uptane.directory, which is repo in the data folder)",
+    )
     .addOption(
       new Option(
         "--root <dir>",
@@ -83,7 +87,9 @@ async function verify(path: string | undefined, options: VerifyOptions): Promise
   if (options.vin === undefined && options.ecu.length > 0) {
     throw new UsageError("--ecu: expected --vin with it");
   }
-  const directory = new RepositoryDirectory(path ?? foldersOf(options.data).repository);
+  const directory = new RepositoryDirectory(
+    path ?? repositoryFolder(await configOf(options), foldersOf(options.data)),
+  );
   const checks: CheckResult[] = [];
   const observe = (check: CheckResult) => {
     checks.push(check);

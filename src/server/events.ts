@@ -3,7 +3,10 @@
 export interface VehicleEvent {
   type: "vehicle";
   vin: string;
-  status: "online" | "offline";
+  /** Absent: as it was. */
+  status?: "online" | "offline";
+  /** Whether the ECUs' keys bear out the newest report; absent: as it was. */
+  verified?: boolean;
 }
 
 export interface TelemetryEvent {

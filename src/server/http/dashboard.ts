@@ -125,10 +125,11 @@ async function snapshot({ store, registry, updates, diagnostics }: DashboardOpti
   }
   anomalies.sort((a, b) => b.timestamp.getTime() - a.timestamp.getTime());
   return {
-    vehicles: vehicles.map(({ vin, vmg_id, status, current_ip, last_heartbeat }) => ({
+    vehicles: vehicles.map(({ vin, vmg_id, status, verified, current_ip, last_heartbeat }) => ({
       vin,
       vmg_id,
       status,
+      verified,
       current_ip,
       last_heartbeat,
     })),

@@ -16,12 +16,12 @@ const script = `
 "use strict";
 const waits = { approval: "approval: ", parked: "until parked: ", conditions: "", vehicle: "", retry: "next: " };
 const tables = {
-  vehicles: { key: v => v.vin, cells: v => [v.vin, v.vmg_id || "", v.status, v.current_ip || "", v.last_heartbeat || "",
+  vehicles: { key: v => v.vin, cells: v => [v.vin, v.vmg_id || "", v.status || "", v.verified ? "signed by its ECUs" : "", v.current_ip || "", v.last_heartbeat || "",
     v.metrics ? Object.entries(v.metrics).map(([k, n]) => k + "=" + n).join("  ") : ""], limit: 200 },
   updates: { key: u => u.update_id, cells: u => [u.update_id, u.vin, u.mode, u.status, u.progress,
     u.attempts > 1 ? u.attempt + " of " + u.attempts : "", u.waiting ? waits[u.waiting.for] + u.waiting.detail : ""], limit: 50 },
   diagnostics: { key: d => d.request_id, cells: d => [d.ecu_id, d.vin, d.service_id, d.status, d.response_data || ""], limit: 50 },
-  anomalies: { key: a => a.vin + a.metric + a.rule + a.timestamp + a.value, cells: a => [a.timestamp, a.vin, a.metric, a.rule, a.message], limit: 50 },
+  anomalies: { key: a => a.vin + a.metric + a.rule + a.timestamp + a.value + a.message, cells: a => [a.timestamp, a.vin, a.metric, a.rule, a.message], limit: 50 },
 };
 const rows = { vehicles: new Map(), updates: new Map(), diagnostics: new Map(), anomalies: new Map() };
 function put(name, item, atEnd) {
@@ -77,7 +77,17 @@ const table = (id: string, title: string, columns: readonly string[]) =>
 export const dashboardPage = `<!doctype html><html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width,initial-scale=1"><title>Zonebench</title>
 <style>${style}</style></head><body><h1>Zonebench <span id="link">connecting</span></h1>
-${table("vehicles", "Vehicles", ["VIN", "Gateway", "Status", "Address", "Last heartbeat", "Telemetry"])}
+${
+  table("vehicles", "Vehicles", [
+    "VIN",
+    "Gateway",
+    "Status",
+    "Versions",
+    "Address",
+    "Last heartbeat",
+    "Telemetry",
+  ])
+}
 ${table("updates", "Updates", ["Update", "VIN", "Mode", "Status", "Progress", "Attempt", "Waits for"])}
 ${table("diagnostics", "Diagnostics", ["ECU", "VIN", "Service", "Status", "Answer"])}
 ${table("anomalies", "Anomalies", ["Time", "VIN", "Metric", "Rule", "What"])}

@@ -81,6 +81,7 @@ export class VersionReports {
       });
       if (!stored) continue;
       metrics.versionReports.inc({ result: verdict.verified ? "verified" : "unverified" });
+      this.#options.events.emit({ type: "vehicle", vin: vci.vin, verified: verdict.verified });
       await this.#tellAttacks(vci.vin, checked?.reports ?? []);
       return verdict;
     }
