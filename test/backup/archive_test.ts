@@ -127,7 +127,7 @@ Deno.test("no name leads out of the data folder or to what the program keeps for
     "other",
   ];
   for (const name of names) {
-    await refused(await framed(withHead([name, text("x")])), /expected/, BackupError);
+    await refused(await framed(withHead([name, text("x")])), /^entry ".*: expected/, BackupError);
   }
 });
 
@@ -142,6 +142,14 @@ Deno.test("links, devices and folders are refused", async () => {
     });
     await refused(await framed(tar), /expected a regular file, got type/);
   }
+});
+
+Deno.test("a header whose checksum is wrong is refused", async () => {
+  const tar = tarOf([["zonebench-backup.json", head], ["data/a", text("x")]], (header, path) => {
+    // Its mode, changed without the checksum.
+    if (path === "data/a") header[104] ^= 1;
+  });
+  await refused(await framed(tar), /expected ustar with its checksum/);
 });
 
 Deno.test("an entry comes once, and none is both file and folder", async () => {
