@@ -67,6 +67,7 @@ export async function fetchPackage(update: JournalUpdate, options: FetchOptions)
       signal.throwIfAborted();
       if (error instanceof DeltaBaseError && current === update) {
         log.warn(`Update ${update.updateId}: ${explain(error)}. The whole images are asked for`);
+        options.onStage("download");
         current = await askForWholeImages(update, options);
       } else if (error instanceof PackageError && error.code === "blob_hash" && again) {
         // Every block was right when it was written.

@@ -1,12 +1,13 @@
 // A vehicle for tests: simulated gateways and ECUs on 127.0.36.n, its description, its certificate and its packages.
 
-import { randomBytes } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 import { SimulatedBench } from "../../../hardware/sim/bench.ts";
 import { defaultSecurity } from "../../../hardware/sim/ecu_defaults.ts";
 import type { SimulatedEcuOptions, SimulatedTiming } from "../../../hardware/sim/options.ts";
 import { versionReportRoutine } from "../../../hardware/flash/version_report.ts";
 import { buildPackage } from "../../../src/codec/build_package.ts";
 import { compressImage } from "../../../src/codec/compress_image.ts";
+import { makeImageDelta } from "../../../src/codec/image_delta.ts";
 import { CodecPool } from "../../../src/codec/pool.ts";
 import type { PackageCondition } from "../../../src/contract/package.ts";
 import { createLogger, type Logger } from "../../../src/log.ts";
@@ -244,11 +245,23 @@ export class TestBench implements AsyncDisposable {
       const parts = [];
       for (const ecuId of ecuIds) {
         const found = this.vehicle.ecus.find((one) => one.ecuId === ecuId);
-        const image = new Uint8Array(randomBytes(size));
+        const image = differs.images?.get(ecuId) ?? new Uint8Array(randomBytes(size));
         images.set(ecuId, image);
         await Deno.writeFile(`${work}/${ecuId}`, image);
-        const blob = await compressImage(`${work}/${ecuId}`, `${work}/${ecuId}.zst`, { pool: this.pool });
-        const sha256 = new Uint8Array(await crypto.subtle.digest("SHA-256", image)).toHex();
+        const old = differs.bases?.get(ecuId);
+        const base = old && { sha256: createHash("sha256").update(old).digest("hex"), size: old.length };
+        if (old !== undefined) await Deno.writeFile(`${work}/base`, old);
+        const blob = base === undefined
+          ? await compressImage(`${work}/${ecuId}`, `${work}/${ecuId}.zst`, { pool: this.pool })
+          : await makeImageDelta(
+            { path: `${work}/base`, ...base },
+            `${work}/${ecuId}`,
+            `${work}/${ecuId}.zst`,
+            {
+              pool: this.pool,
+            },
+          );
+        const sha256 = createHash("sha256").update(image).digest("hex");
         parts.push({
           zone: differs.zone ?? found?.zonalGatewayId ?? "ZG_BODY",
           part: {
@@ -263,7 +276,7 @@ export class TestBench implements AsyncDisposable {
               size: image.length,
               segments: [{ address: differs.address ?? 0x1000, length: image.length }],
             },
-            blob: { path: `${work}/${ecuId}.zst`, sha256: blob.sha256, length: blob.length },
+            blob: { path: `${work}/${ecuId}.zst`, sha256: blob.sha256, length: blob.length, base },
           },
         });
       }
@@ -328,6 +341,10 @@ export interface PackageDiffers {
   release?: number;
   version?: string;
   size?: number;
+  /** @default noise of `size` bytes */
+  images?: ReadonlyMap<string, Uint8Array>;
+  /** What is to be a delta, and to what. @default all are whole images */
+  bases?: ReadonlyMap<string, Uint8Array>;
   hwVersion?: string;
   ecuType?: string;
   zone?: string;

@@ -1,6 +1,7 @@
 // Updates from the command to the reported end, against simulated ECUs and a server's stand-in.
 
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
 import type { SimulatedFault } from "../../../hardware/sim/options.ts";
 import { generateSigningKey } from "../../../src/pqc/signature.ts";
 import { type Handler, serveFile } from "../support/counterpart.ts";
@@ -548,6 +549,94 @@ Deno.test("an image that is here already is not fetched again", async () => {
   assert.ok(bench.lines.some((line) => line.includes("2 of 2 images are here already and not fetched")));
   assert.ok(length > 400_000);
 });
+
+/** Installs version 1.2.3 in ECU_001, and gives version 1.3.0 as a delta to it and whole. */
+async function successor(bench: TestBench): Promise<{ delta: TestPackage; whole: TestPackage }> {
+  await bench.vmg();
+  await bench.server.connected();
+  const made = await bench.package(["ECU_001"], { size: stalledSize });
+  assert.equal((await run(bench, made)).status, "completed");
+  const old = made.images.get("ECU_001");
+  assert(old !== undefined);
+  const image = old.slice();
+  image.fill(7, 1_000, 2_000);
+  const images = new Map([["ECU_001", image]]);
+  return {
+    delta: await bench.package(["ECU_001"], { images, version: "1.3.0", bases: made.images }),
+    whole: await bench.package(["ECU_001"], { images, version: "1.3.0" }),
+  };
+}
+
+/** The image that the vehicle keeps. */
+function keptImage(bench: TestBench): string {
+  const folder = `${bench.directory}/${vin}/images`;
+  const names = [...Deno.readDirSync(folder)].map(({ name }) => name);
+  assert.equal(names.length, 1);
+  return `${folder}/${names[0]}`;
+}
+
+Deno.test("what was installed is kept and reported, and the next update may be a delta to it", async () => {
+  await using bench = await TestBench.start();
+  const { delta, whole } = await successor(bench);
+  const kept = keptImage(bench);
+  await bench.server.until(
+    "a VCI that names it",
+    () =>
+      bench.server.calls.some(({ path, body }) =>
+        path.endsWith("/vci") &&
+        (body as { ecus: { ecu_id: string; base_sha256?: string }[] }).ecus.some((ecu) =>
+          ecu.ecu_id === "ECU_001" && kept.endsWith(`${ecu.base_sha256}.bin`)
+        )
+      ),
+  );
+  assert.ok(delta.bytes.length < whole.bytes.length / 10);
+  assert.equal((await run(bench, delta)).status, "completed");
+  const ecu = bench.bench.ecu("ECU_001");
+  assert.equal(ecu.version, "1.3.0");
+  assert.deepEqual(ecu.readMemory(0x1000, stalledSize), delta.images.get("ECU_001"));
+  const asked = bench.server.calls.filter(({ path }) => path === "/api/v1/ota/package");
+  assert.deepEqual(asked, []);
+});
+
+for (
+  const [what, harm] of [
+    ["is gone", (path: string) => Deno.remove(path)],
+    ["has a bit flipped", async (path: string) => {
+      const bytes = await Deno.readFile(path);
+      bytes[100] ^= 1;
+      await Deno.writeFile(path, bytes);
+    }],
+    ["is cut", (path: string) => Deno.truncate(path, 1_000)],
+  ] as const
+) {
+  Deno.test(`a delta whose base ${what} is not fetched: the same update goes on in whole images`, async () => {
+    await using bench = await TestBench.start();
+    const { delta, whole } = await successor(bench);
+    await harm(keptImage(bench));
+    const log = offer(bench, whole);
+    bench.server.on("POST", "/api/v1/ota/package", ({ body }) => ({
+      status: 201,
+      body: {
+        status: "ready",
+        package_id: whole.packageId,
+        download_url: `/api/v1/ota/package/${whole.packageId}`,
+        update_id: (body as { update_id: string }).update_id,
+        size: whole.bytes.length,
+        sha256: createHash("sha256").update(whole.bytes).digest("hex"),
+      },
+    }));
+    const end = await run(bench, delta);
+    assert.equal(end.status, "completed", JSON.stringify(end));
+    const [asked, ...more] = bench.server.calls.filter(({ path }) => path === "/api/v1/ota/package");
+    assert.deepEqual(more, []);
+    assert.deepEqual(asked.body, { vehicle_id: vin, update_id: end.update_id, deltas: false });
+    assert.deepEqual(log.ranges, [undefined]);
+    const ecu = bench.bench.ecu("ECU_001");
+    assert.equal(ecu.version, "1.3.0");
+    assert.deepEqual(ecu.readMemory(0x1000, stalledSize), whole.images.get("ECU_001"));
+    assert.deepEqual([...Deno.readDirSync(`${bench.directory}/${vin}/packages`)], [], "no package stays");
+  });
+}
 
 for (const mqtt of ["up", "away"] as const) {
   Deno.test(`a download under way ends with the address that it came to, MQTT being ${mqtt}, and goes on from the next`, async () => {
