@@ -108,7 +108,7 @@ export function vehicleOf(bench: BenchConfig, vin: string, wiring: BenchWiring):
 }
 
 /** The routine by which the ECU signs version reports, if it has one: real ECUs where their type says so alone. */
-function versionReportOf(bench: BenchConfig, ecu: BenchEcu): Pick<VehicleEcu, "versionReport"> {
+export function versionReportOf(bench: BenchConfig, ecu: BenchEcu): Pick<VehicleEcu, "versionReport"> {
   const { version_report } = bench.ecu_types[ecu.ecu_type];
   const onRealAdapter = bench.vehicles.some(({ adapters }) =>
     adapters.some(({ adapter_id, port }) => adapter_id === ecu.can?.adapter && port !== undefined)

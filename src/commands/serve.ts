@@ -6,6 +6,7 @@ import { SimulatedBench } from "../../hardware/sim/bench.ts";
 import type { BusTrace } from "../../hardware/trace/trace.ts";
 import { CodecPool } from "../codec/pool.ts";
 import type { Config } from "../config/schema.ts";
+import type { InventoryEntry } from "../contract/uptane.ts";
 import { describeError, type Logger } from "../log.ts";
 import {
   initAuthority,
@@ -40,6 +41,7 @@ import { openTrace, type TraceOptions, withTrace } from "./trace.ts";
 import { externalBroker } from "./external_broker.ts";
 import { uptaneOptions } from "./uptane.ts";
 import { clientCredentials, clientProfile, serverOffers, serverProfiles, vehicleMqttProfile } from "./tls.ts";
+import { knownKeys, vehicleUptane } from "./vehicle_trust.ts";
 import { simulatedSignals } from "./simulated_signals.ts";
 
 const parts = ["server", "vmg", "bench"] as const;
@@ -123,23 +125,26 @@ export async function startParts(
   const trace = await openTrace(options, log);
   if (trace !== undefined) running.use(trace);
   if (wants("server")) await preparePki(config, folders, log);
+  let bench: SimulatedBench | undefined;
   if (config.bench.simulated && wants("bench")) {
     // With the vehicle's gateway in this program its own side is recorded: once is enough.
     const recorded = wants("vmg") ? undefined : trace?.bus;
-    const bench = await SimulatedBench.start({
+    const simulated = await SimulatedBench.start({
       ...simulationOf(config.bench, folders.bench, await ecuTrust(config.bench, folders.pki)),
       log: (message) => log.debug(`[BENCH] ${message}`),
       ...recorded === undefined ? {} : { tap: (gateway) => recorded.network(gateway) },
     });
-    running.defer(() => bench.close());
-    running.use(await serveGatewayTls(bench, config, folders.pki, log, recorded));
+    bench = simulated;
+    running.defer(() => simulated.close());
+    running.use(await serveGatewayTls(simulated, config, folders.pki, log, recorded));
     log.info(
-      `Simulated bench: ${bench.gateways.length} gateways, ${bench.ecus.length} ECUs, timing ${config.bench.timing}`,
+      `Simulated bench: ${simulated.gateways.length} gateways, ${simulated.ecus.length} ECUs, timing ${config.bench.timing}`,
     );
   }
   let server: RunningServer | undefined;
   if (wants("server")) {
-    server = await startServer({ ...await serverOptions(config, folders, log), signal });
+    const inventory = await knownKeys(config, folders, bench, wants("vmg"));
+    server = await startServer({ ...await serverOptions(config, folders, inventory, log), signal });
     const { stop } = server;
     running.defer(() => stop());
   }
@@ -190,7 +195,12 @@ async function preparePki(config: Config, folders: DataFolders, log: Logger): Pr
   for (const it of issued) if (it.issued) log.info(`Certificate issued: ${it.certificateFile}`);
 }
 
-async function serverOptions(config: Config, folders: DataFolders, log: Logger) {
+async function serverOptions(
+  config: Config,
+  folders: DataFolders,
+  inventory: readonly InventoryEntry[],
+  log: Logger,
+) {
   const { offers, trust } = await serverOffers(folders.pki, serverProfiles(config));
   const keyFile = join(folders.pki, "signing.key");
   const { server, retention } = config;
@@ -249,7 +259,7 @@ async function serverOptions(config: Config, folders: DataFolders, log: Logger) 
         minSamples: rule.min_samples,
       })),
     },
-    uptane: uptaneOptions(config, folders),
+    uptane: { ...uptaneOptions(config, folders), inventory },
     maintenance: {
       interval: config.maintenance.interval * 1000,
       offlineAfter: config.maintenance.offline_after * 1000,
@@ -291,6 +301,7 @@ async function startVehicle(
     tlsEngine: config.tls.engine,
     trust,
     packageKeys: [key],
+    uptane: await vehicleUptane(config, folders),
     pool,
     https: targetOf(vmg.https_url, 443, server?.https ?? config.server.https),
     mqtt: targetOf(mqttUrl(config), 8883, server?.mqtt ?? config.server.mqtt),
