@@ -4,7 +4,7 @@
 import { createHash } from "node:crypto";
 import type { PackageDownload, PackageSegment } from "../contract/package.ts";
 import { canonicalJson } from "./canonical_json.ts";
-import type { Target } from "./models.ts";
+import type { Hashes, Target } from "./models.ts";
 
 /** Which image: unique in the catalogue. */
 export interface ImageName {
@@ -92,4 +92,13 @@ export function imageTarget(image: CatalogueImage): Target {
       },
     },
   };
+}
+
+/**
+ * Software of which nothing but its name is known, as it stands in a gateway's report for an ECU that signs none: length and hash
+ * are the name's own. No image in the catalogue can be it.
+ */
+export function imageByName(filename: string): { readonly length: number; readonly hashes: Hashes } {
+  const bytes = new TextEncoder().encode(filename);
+  return { length: bytes.length, hashes: { sha256: createHash("sha256").update(bytes).digest("hex") } };
 }

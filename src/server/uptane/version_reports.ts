@@ -1,11 +1,12 @@
 // Takes a vehicle's configuration information: what its ECUs' keys bear out is believed, the rest is kept and marked, and what
 // they contradict is refused (Uptane Standard 2.1, section 5.3.2.1).
 
-import type { Vci } from "../../contract/vehicles.ts";
+import { isDeepStrictEqual } from "node:util";
+import type { Vci, VciEcu } from "../../contract/vehicles.ts";
 import type { Logger } from "../../log.ts";
 import { type CheckCode, checks, refusal } from "../../uptane/checks.ts";
 import { UptaneError } from "../../uptane/errors.ts";
-import { imageTargetName } from "../../uptane/image_target.ts";
+import { imageByName, imageTargetName } from "../../uptane/image_target.ts";
 import { type CheckedManifest, checkManifest, type EcuReport } from "../../uptane/report.ts";
 import type { Events } from "../events.ts";
 import type { Metrics } from "../metrics.ts";
@@ -17,7 +18,7 @@ import {
   type Store,
   targetKey,
 } from "../store/mod.ts";
-import { toInventory, toMemory } from "./inventory.ts";
+import { signedByGateway, toInventory, toMemory } from "./inventory.ts";
 
 export interface VersionReportsOptions {
   store: Store;
@@ -103,7 +104,7 @@ export class VersionReports {
       });
       checkMissing(vci, checked);
       checkVersions(vci, checked.reports);
-      await this.#checkImages(vci, checked.reports);
+      await this.#checkImages(vci, checked.reports, new Set(signedByGateway(inventory)));
       return checked;
     } catch (error) {
       if (error instanceof UptaneError) await this.#tellRefused(vci.vin, error);
@@ -111,8 +112,17 @@ export class VersionReports {
     }
   }
 
-  /** What runs as a version that the catalogue has must be that image. */
-  async #checkImages(vci: Vci, reports: readonly EcuReport[]): Promise<void> {
+  /**
+   * What runs as a version that the catalogue has must be that image. Of software that it did not install, a gateway that speaks
+   * for an ECU knows the name alone; and an ECU that undoes a compression, or decrypts, holds other bytes than it was given.
+   *
+   * @param spokenFor ECUs for which the gateway signs
+   */
+  async #checkImages(
+    vci: Vci,
+    reports: readonly EcuReport[],
+    spokenFor: ReadonlySet<string>,
+  ): Promise<void> {
     const ecus = new Map(vci.ecus.map((ecu) => [ecu.ecu_id, ecu]));
     const kinds = new Map<string, ImageTarget>();
     for (const { ecu_type: ecuType, hw_version: hwVersion } of vci.ecus) {
@@ -124,6 +134,10 @@ export class VersionReports {
       const image = ecus.has(ecuId) ? known.get(installed.filename) : undefined;
       if (image === undefined) continue;
       if (image.payloadSize === installed.length && image.payloadSha256 === installed.hashes.sha256) continue;
+      if (spokenFor.has(ecuId) && isDeepStrictEqual(imageByName(installed.filename), measureOf(installed))) {
+        continue;
+      }
+      if ((image.download?.dataFormat ?? 0) !== 0) continue;
       throw refusal(
         "manifest_images",
         `report of ${ecuId}`,
@@ -180,9 +194,13 @@ function isCheck(code: string): code is CheckCode {
   return Object.hasOwn(checks, code);
 }
 
-/** Who does not answer cannot sign; everybody else does. */
+function measureOf({ length, hashes }: EcuReport["installed"]): ReturnType<typeof imageByName> {
+  return { length, hashes };
+}
+
+/** Who does not answer, or has no software whose version it could tell, cannot sign; everybody else does. */
 function checkMissing(vci: Vci, { missing }: CheckedManifest): void {
-  const silent = new Set(vci.ecus.filter(({ status }) => status !== "ok").map(({ ecu_id }) => ecu_id));
+  const silent = new Set(vci.ecus.filter((ecu) => !mustSign(ecu)).map(({ ecu_id }) => ecu_id));
   // The Primary need not stand in the VCI, but it is there: it has sent it.
   const lacking = missing.filter((ecuId) => !silent.has(ecuId));
   if (lacking.length === 0) return;
@@ -193,6 +211,10 @@ function checkMissing(vci: Vci, { missing }: CheckedManifest): void {
       lacking.slice(0, 10).join(", ")
     }`,
   );
+}
+
+function mustSign({ status, sw_version }: VciEcu): boolean {
+  return status === "ok" && sw_version !== undefined;
 }
 
 /** The versions in the report are those of the images that the ECUs say they run. */
@@ -224,7 +246,7 @@ function verdictOf(vci: Vci, inventory: readonly EcuKeyRow[], checked: CheckedMa
   if (inventory.length === 0) return no("the inventory has no keys of the vehicle's ECUs");
   if (checked === undefined) return no("it came without version_manifest");
   const reported = new Set(checked.reports.map(({ ecuId }) => ecuId));
-  const unsigned = vci.ecus.filter(({ ecu_id, status }) => status === "ok" && !reported.has(ecu_id));
+  const unsigned = vci.ecus.filter((ecu) => mustSign(ecu) && !reported.has(ecu.ecu_id));
   return unsigned.length === 0
     ? { verified: true }
     : no(`the inventory has no keys of ${unsigned.slice(0, 10).map(({ ecu_id }) => ecu_id).join(", ")}`);

@@ -10,7 +10,7 @@ import { signedDocument } from "../../contract/uptane.ts";
 import type { Logger } from "../../log.ts";
 import { canonicalJson, isArray, type JsonObject, type JsonValue } from "../../uptane/canonical_json.ts";
 import { StoreError, UptaneError } from "../../uptane/errors.ts";
-import { imageTargetName } from "../../uptane/image_target.ts";
+import { imageByName, imageTargetName } from "../../uptane/image_target.ts";
 import { readJson } from "../../uptane/json_reader.ts";
 import type { Signer } from "../../uptane/keys.ts";
 import { makeManifest, makeReport, type SignedReport } from "../../uptane/report.ts";
@@ -171,7 +171,12 @@ export class ManifestRound {
     if (version === undefined || hwVersion === undefined) return undefined;
     const filename = imageTargetName({ ecuType, hwVersion, version });
     const installed = this.#options.installed(ecuId);
-    return this.#sign(ecuId, installed?.filename === filename ? installed : softwareByName(filename), []);
+    const { length, hashes } = imageByName(filename);
+    return this.#sign(
+      ecuId,
+      installed?.filename === filename ? installed : { filename, length, sha256: hashes.sha256 },
+      [],
+    );
   }
 
   #sign(
@@ -187,12 +192,6 @@ export class ManifestRound {
       nonce: makeNonce(),
     }, [this.#options.signer]);
   }
-}
-
-/** Software of which nothing but its name is known: length and hash of the name. */
-export function softwareByName(filename: string): InstalledSoftware {
-  const bytes = new TextEncoder().encode(filename);
-  return { filename, length: bytes.length, sha256: createHash("sha256").update(bytes).digest("hex") };
 }
 
 /**
