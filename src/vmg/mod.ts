@@ -12,9 +12,10 @@ import { bareAddress } from "./link/address.ts";
 import { Confirmations } from "./link/confirmations.ts";
 import { CommunicationManager, type CommunicationMode } from "./link/communication.ts";
 import { Inbox } from "./link/inbox.ts";
-import { Link, type LinkStatistics } from "./link/link.ts";
+import { Link } from "./link/link.ts";
 import { LinkReport } from "./link/link_report.ts";
 import { systemNetwork } from "./link/network.ts";
+import { describeStatistics, type LinkStatistics } from "./link/statistics.ts";
 import { Outbox } from "./link/outbox.ts";
 import { Pulse } from "./link/pulse.ts";
 import { QueueLosses } from "./link/queue_losses.ts";
@@ -35,7 +36,7 @@ import { settledWithin } from "../wait.ts";
 import { explain } from "./errors.ts";
 
 export * from "./errors.ts";
-export type { LinkStatistics } from "./link/link.ts";
+export type { LinkStatistics } from "./link/statistics.ts";
 export type { Network } from "./link/network.ts";
 export { type LinkState, readLinkState } from "./link/link_report.ts";
 export type * from "./options.ts";
@@ -307,6 +308,7 @@ function assemble(
       outbox.expire();
       losses.tell();
       report.write();
+      log.child("Link").debug(describeStatistics(mqtt.statistics));
     },
     log: log.child("Heartbeat"),
   });
@@ -328,6 +330,7 @@ function assemble(
     await settledWithin(work, stopTimes.rest);
     await dispatcher.destroy();
     report.close();
+    log.child("Link").info(`Stopped: ${describeStatistics(mqtt.statistics)}`);
     outbox.flush();
     state.close();
   };

@@ -12,6 +12,7 @@ import type { Confirmations } from "./confirmations.ts";
 import type { Network } from "./network.ts";
 import type { Outbox, QueuedMessage } from "./outbox.ts";
 import { type MqttSession, openSession, SessionError } from "./session.ts";
+import { describeStatistics, type LinkStatistics } from "./statistics.ts";
 import { TakenMessages } from "./taken.ts";
 import { explain } from "../errors.ts";
 
@@ -55,30 +56,6 @@ export interface LinkOptions {
 export interface NewConnection {
   /** The broker had a session of this vehicle when it was left last, and has none now: it knows nothing of it. */
   forgotten: boolean;
-}
-
-/** What the link did so far. */
-export interface LinkStatistics {
-  connected: boolean;
-  /** Connections that came about. */
-  totalConnections: number;
-  /** Tries that failed. */
-  failedConnections: number;
-  /** Connections that came about after one was lost. */
-  reconnections: number;
-  messagesSent: number;
-  messagesReceived: number;
-  /** Messages given up for lack of room. */
-  messagesDropped: number;
-  lastConnectionTime: string | null;
-  /** Address that this side has on the connection. */
-  localAddress: string | null;
-  /** Changes of address that ended a connection. */
-  addressChanges: number;
-  /** Milliseconds without a connection since the start, the present ones among them. */
-  offlineTime: number;
-  /** Messages that wait. */
-  queued: number;
 }
 
 /** How long the goodbye may take, milliseconds. */
@@ -262,6 +239,7 @@ export class Link {
         `Connected (${describeNegotiated(session.negotiated)}, ${session.negotiated.cipherSuite}, ` +
           `${session.sessionPresent ? "session restored" : "new session"})`,
       );
+      if (this.#total > 1) this.#log.info(`Reconnected successfully: ${describeStatistics(this.statistics)}`);
       return session;
     } catch (error) {
       if (!this.#stopping.signal.aborted) {

@@ -9,7 +9,7 @@ import type { Logger } from "../../log.ts";
 import { explain, VmgError } from "../errors.ts";
 import { isInUse } from "../state/database.ts";
 import type { CommunicationMode } from "./communication.ts";
-import type { LinkStatistics } from "./link.ts";
+import type { LinkStatistics } from "./statistics.ts";
 
 /** The file's content. */
 const linkState = z.strictObject({
@@ -108,7 +108,8 @@ export function readLinkState(directory: string): LinkState | undefined {
   }
   try {
     const state = linkState.parse(JSON.parse(text));
-    return { ...state, running: !state.stopped && isInUse(directory) };
+    const running = !state.stopped && isInUse(directory);
+    return { ...state, running, connected: running && state.connected };
   } catch (cause) {
     throw new VmgError(`${path}: expected the state of a link, as a gateway of this version writes it`, {
       cause,

@@ -56,6 +56,13 @@ Deno.test("the broker tells the vehicle's last will when the connection breaks, 
     "online",
   ]);
   assert(bench.lines.some((line) => line.includes("session restored")));
+  assert(
+    bench.lines.some((line) =>
+      /\[MQTT\] Reconnected successfully: 2 connections, \d+ tries failed, 1 again, 0 changes of address, \d+\.\d s offline, \d+ messages sent, 0 received, 0 given up, \d+ wait/
+        .test(line)
+    ),
+    bench.lines.join("\n"),
+  );
   assert.equal(vmg.link.reconnections, 1);
   await bench.server.send(`vehicle/${vmgId}/control`, { message_id: "m-1", command: "REPORT_VCI" });
   await bench.server.until(
