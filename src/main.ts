@@ -20,6 +20,7 @@ import { CommandFailed, examples, OutputClosed, printError, UsageError } from ".
 import { mqttCommand } from "./commands/mqtt.ts";
 import { pkiCommand } from "./commands/pki.ts";
 import { programName } from "./commands/program_name.ts";
+import { packageCommand } from "./commands/package.ts";
 import { repoCommand } from "./commands/repo.ts";
 import { restoreCommand } from "./commands/restore.ts";
 import { serveCommand } from "./commands/serve.ts";
@@ -45,6 +46,7 @@ function program(): Command {
   const commands = [
     serveCommand(),
     pkiCommand(),
+    packageCommand(),
     repoCommand(),
     mqttCommand(),
     firmwareCommand(),
