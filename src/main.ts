@@ -26,6 +26,7 @@ import { restoreCommand } from "./commands/restore.ts";
 import { serveCommand } from "./commands/serve.ts";
 import { updateCommand } from "./commands/update.ts";
 import { vciCommand } from "./commands/vci.ts";
+import { vehicleCommand } from "./commands/vehicle.ts";
 import { versionCommand } from "./commands/version.ts";
 
 /** Exit codes. */
@@ -52,6 +53,7 @@ function program(): Command {
     firmwareCommand(),
     updateCommand(),
     vciCommand(),
+    vehicleCommand(),
     linkCommand(),
     discoverCommand(),
     adaptersCommand(),

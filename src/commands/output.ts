@@ -99,6 +99,14 @@ export class Progress implements Disposable {
     this.#open = true;
   }
 
+  /** A line of its own beside the bar. */
+  note(text: string): void {
+    if (this.quiet) return;
+    if (this.#open) writeAll(Deno.stderr, "\n");
+    this.#open = false;
+    printNote(text);
+  }
+
   [Symbol.dispose](): void {
     if (this.#open) writeAll(Deno.stderr, "\n");
     this.#open = false;

@@ -20,7 +20,13 @@ import { CredentialsMissing } from "../pqc/errors.ts";
 import { type Profile, profileById } from "../pqc/profiles.ts";
 import { importSigningKey, importVerifyKey } from "../pqc/signature.ts";
 import { type RunningServer, startServer } from "../server/mod.ts";
-import { type HttpsTarget, type Network, type RunningVmg, startVmg } from "../vmg/mod.ts";
+import {
+  type HttpsTarget,
+  type Network,
+  type RunningVmg,
+  startVmg,
+  type UpdateCondition,
+} from "../vmg/mod.ts";
 import { simulationOf, vehicleOf } from "./bench_description.ts";
 import {
   type CommonOptions,
@@ -331,12 +337,21 @@ async function startVehicle(
       parallelFlash: vmg.update.parallel_flash,
       confirmTimeout: Math.round(vmg.update.confirm_timeout * 1000),
       rollBackPatience: Math.round(vmg.update.roll_back_patience * 1000),
-      conditions: vmg.update.conditions,
+      conditions: vmg.update.conditions.map(toCondition),
       keepImages: vmg.update.keep_images,
       conditionTimeout: Math.round(vmg.update.condition_timeout * 1000),
+      parked: vmg.update.parked.map(toCondition),
+      parkedTimeout: Math.round(vmg.update.parked_timeout * 1000),
+      approvalTimeout: Math.round(vmg.update.approval_timeout * 1000),
     },
     diagnostics: { timeout: vmg.diagnostics_timeout * 1000 },
   });
+}
+
+function toCondition(
+  { if_measured: ifMeasured, ...condition }: Config["vmg"]["update"]["conditions"][number],
+): UpdateCondition {
+  return { ...condition, ifMeasured };
 }
 
 async function vehicleCredentials(directory: string, vin: string, profile: Profile) {

@@ -1,6 +1,7 @@
-// `zonebench update`: starts an update, follows it, cancels it.
+// `zonebench update`: starts an update, follows it, approves it, cancels it.
 
-import { Command } from "commander";
+import { Command, InvalidArgumentError, Option } from "commander";
+import { type UpdateMode, updateMode } from "../contract/campaign.ts";
 import { isFinal, type Update } from "../contract/ota.ts";
 import { routes } from "../contract/routes.ts";
 import type { RestClient } from "../contract/client.ts";
@@ -15,17 +16,20 @@ import {
   withOperator,
 } from "./common.ts";
 import { CommandFailed, examples, print, printJson, printTable, Progress } from "./output.ts";
+import { describeUpdate, nextStep, waitText } from "./update_text.ts";
 
 /** Time between two looks at an update, ms. */
 const watchInterval = 500;
 
 export function updateCommand(): Command {
   const command = new Command("update").description("updates of a vehicle");
-  command.addCommand(start()).addCommand(watch()).addCommand(cancel()).addCommand(list());
+  for (const part of [start(), watch(), approve(), cancel(), list()]) command.addCommand(part);
   return examples(command, [
     "zonebench update start --vin KMHZB00BENCH00001",
     "zonebench update start --vin VMG-001 --ecu ECU_005 ECU_006",
+    "zonebench update start --vin VMG-001 --mode approve --retries 2 --timeout 2h",
     "zonebench update watch UPDATE_ID",
+    "zonebench update approve UPDATE_ID",
   ]);
 }
 
@@ -36,10 +40,25 @@ function start(): Command {
   )
     .requiredOption("--vin <vin>", "the vehicle's VIN or gateway id")
     .option("--ecu <ecu...>", "only these ECUs (default: all that are outdated)")
-    .action(async (options: OperatorOptions & { vin: string; ecu?: string[] }) => {
+    .addOption(
+      new Option(
+        "--mode <mode>",
+        "forced: as soon as it is there; when-parked: once the vehicle is parked; approve: once somebody has approved it " +
+          "and the vehicle is parked. None overrides the conditions of vehicle and package",
+      ).choices(updateMode.options).default("forced"),
+    )
+    .option("--retries <n>", "tries it again up to so many times (0 to 10) when it fails", retries, 0)
+    .option(
+      "--timeout <duration>",
+      "time in which it must have been activated, all attempts together, e.g. 90s, 30m, 2h, 7d (default: no limit)",
+      duration,
+    )
+    .action(async (options: StartOptions) => {
+      const { vin, ecu, mode, retries, timeout } = options;
       const started = await asOperator(
         options,
-        (client) => client.call(routes.startUpdate, { body: { vin: options.vin, target_ecus: options.ecu } }),
+        (client) =>
+          client.call(routes.startUpdate, { body: { vin, target_ecus: ecu, mode, retries, timeout } }),
       );
       if (options.json) printJson({ update_id: started.update_id });
       else {
@@ -47,6 +66,32 @@ function start(): Command {
         print(`Next: zonebench update watch ${started.update_id}`);
       }
     });
+}
+
+interface StartOptions extends OperatorOptions {
+  vin: string;
+  ecu?: string[];
+  mode: UpdateMode;
+  retries: number;
+  timeout?: number;
+}
+
+function retries(text: string): number {
+  if (!/^(?:\d|10)$/.test(text)) throw new InvalidArgumentError("expected a whole number from 0 to 10");
+  return Number(text);
+}
+
+const unitSeconds = { s: 1, m: 60, h: 3_600, d: 86_400 } as const;
+
+/** `90s`, `30m`, `2h`, `7d` or seconds alone, as seconds. */
+function duration(text: string): number {
+  const match = /^(\d{1,9})([smhd]?)$/.exec(text);
+  const unit = Object.entries(unitSeconds).find(([name]) => name === (match?.[2] || "s"));
+  const value = Number(match?.[1]) * (unit?.[1] ?? NaN);
+  if (!(value >= 1 && value <= 31_536_000)) {
+    throw new InvalidArgumentError("expected a time from 1s to 365d, e.g. 90s, 30m, 2h or 7d");
+  }
+  return value;
 }
 
 function watch(): Command {
@@ -63,7 +108,7 @@ function watch(): Command {
       );
       const id = last.update_id;
       if (last.status === "completed") {
-        if (!options.json) print(`Update ${id} completed`);
+        if (!options.json) print(`Update ${id} completed${attemptText(last)}`);
         return;
       }
       const reasons = [
@@ -71,7 +116,9 @@ function watch(): Command {
           [last.error, ...last.ecus.map((ecu) => ecu.error)].filter((it): it is string => it !== null),
         ),
       ];
-      throw new CommandFailed([`update ${id} ${last.status}`, ...reasons].join("\n"));
+      throw new CommandFailed(
+        [`update ${id} ${last.status}${attemptText(last)}`, ...reasons].join("\n"),
+      );
     });
 }
 
@@ -83,6 +130,10 @@ async function newest(client: RestClient): Promise<string> {
   return updates[0].update_id;
 }
 
+function attemptText({ attempt, attempts }: Update): string {
+  return attempts === 1 ? "" : `, attempt ${attempt} of ${attempts}`;
+}
+
 async function follow(
   client: RestClient,
   id: string,
@@ -92,46 +143,47 @@ async function follow(
   using progress = new Progress(options.json);
   const end = performance.now() + options.timeout * 1000;
   let before = "";
-  for (;;) {
-    const update = await client.call(routes.getUpdate, { path: { id }, signal: stop.signal });
+  let told: string | undefined;
+  for (let at = id;;) {
+    const update = await client.call(routes.getUpdate, { path: { id: at }, signal: stop.signal });
     const now = JSON.stringify(update);
     if (now !== before && options.json) print(now);
     before = now;
-    progress.update(update.progress / 100, describe(update));
-    if (isFinal(update.status)) return update;
+    progress.update(update.progress / 100, describeUpdate(update));
+    const next = nextStep(update);
+    if (next !== told && next !== undefined && !options.json) progress.note(next);
+    told = next;
+    if (update.retried_by !== null) {
+      // The next attempt is an update of its own.
+      at = update.retried_by;
+      continue;
+    }
+    if (isFinal(update.status) && update.waiting === null) return update;
     if (performance.now() > end) {
       throw new CommandFailed(
-        `update ${id} is still ${update.status} after ${options.timeout} s; it goes on`,
+        `update ${at} is still ${update.status} after ${options.timeout} s${
+          update.waiting === null ? "" : `: it ${waitText(update.waiting)}`
+        }; it goes on`,
       );
     }
     await pause(watchInterval, stop.signal);
   }
 }
 
-function describe(update: Update): string {
-  const done = update.ecus.filter((ecu) => ecu.status === "completed").length;
-  const back = update.ecus.filter((ecu) => ecu.status === "rolled_back").length;
-  const busy = update.ecus.filter((ecu) => ecu.status === "installing")
-    .map((ecu) => {
-      const { ecu_id, step, progress, bytes, speed, time_left } = ecu;
-      return [
-        ecu_id,
-        ...step === null ? [] : [step],
-        `${Math.floor(progress)} %`,
-        ...bytes === null ? [] : [`${kibibytes(bytes)} KiB`],
-        ...speed === null ? [] : [`at ${kibibytes(speed)} KiB/s`],
-        ...time_left === null ? [] : [`${Math.ceil(time_left)} s left`],
-      ].join(" ");
+function approve(): Command {
+  return withJson(
+    withOperator(makeCommand("approve", "approves an update that was started with --mode approve")),
+    "the answer as JSON",
+  )
+    .argument("<UPDATE_ID>")
+    .action(async (id: string, options: OperatorOptions) => {
+      const answer = await asOperator(
+        options,
+        (client) => client.call(routes.approveUpdate, { path: { id } }),
+      );
+      if (options.json) printJson(answer);
+      else print(answer.message);
     });
-  return [
-    `${update.status}, ${done} of ${update.ecus.length} ECUs`,
-    ...back === 0 ? [] : [`${back} back on the old software`],
-    ...busy,
-  ].join(", ");
-}
-
-function kibibytes(bytes: number): string {
-  return (bytes / 1024).toFixed(bytes < 10_240 ? 1 : 0);
 }
 
 function cancel(): Command {
@@ -165,14 +217,29 @@ function list(): Command {
       if (updates.length === 0) print("No updates yet. Start one: zonebench update start --vin VIN");
       else {
         printTable(
-          ["UPDATE", "VEHICLE", "STATUS", "PROGRESS", "ECUS", "CREATED"],
+          [
+            "UPDATE",
+            "VEHICLE",
+            "MODE",
+            "STATUS",
+            "PROGRESS",
+            "ATTEMPT",
+            "UNTIL",
+            "ECUS",
+            "CREATED",
+            "WAITS FOR",
+          ],
           updates.map((it) => [
             it.update_id,
             it.vin,
+            it.mode,
             it.status,
             `${Math.floor(it.progress)} %`,
+            `${it.attempt} of ${it.attempts}`,
+            it.deadline ?? "-",
             it.ecus.map((ecu) => ecu.ecu_id).join(" "),
             it.created,
+            it.waiting === null ? "" : waitText(it.waiting),
           ]),
         );
       }

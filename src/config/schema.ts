@@ -37,6 +37,17 @@ const rule = z.strictObject({
   "must have min, max, max_rate or max_deviation",
 );
 
+/** Measured values within limits. */
+const conditions = z.array(
+  z.strictObject({
+    signal: z.string().min(1).max(64),
+    min: z.number().optional(),
+    max: z.number().optional(),
+    /** Holds where the signal is not measured. */
+    if_measured: z.boolean().optional(),
+  }).refine(({ min, max }) => min !== undefined || max !== undefined, "must have min or max"),
+).max(32);
+
 /** A PQC profile. */
 const profileId = z.int().min(0).max(12);
 
@@ -322,16 +333,12 @@ export const config = z.strictObject({
       parallel_flash: count.min(1),
       confirm_timeout: seconds,
       roll_back_patience: seconds,
-      conditions: z.array(
-        z.strictObject({
-          signal: z.string().min(1).max(64),
-          min: z.number().optional(),
-          max: z.number().optional(),
-        })
-          .refine(({ min, max }) => min !== undefined || max !== undefined, "must have min or max"),
-      ).max(32),
+      conditions,
       condition_timeout: seconds,
       keep_images: z.int().min(0),
+      parked: conditions,
+      parked_timeout: seconds,
+      approval_timeout: seconds,
     }),
     diagnostics_timeout: seconds,
   }),

@@ -92,12 +92,11 @@ export const control = z.discriminatedUnion("command", [
     /** Why, where nobody asked for it. */
     reason: id.label.min(1).optional(),
   }),
-  /** Somebody approved the update at the server. It holds for this package alone. */
+  /** Somebody approved the update at the server. It holds for this update alone. */
   z.strictObject({
     message_id: id.messageId,
     command: z.literal("APPROVE_OTA_UPDATE"),
     update_id: id.uuid,
-    package_id: id.uuid,
   }),
   /** Asks for a new report of the vehicle configuration information. */
   z.strictObject({ message_id: id.messageId, command: z.literal("REPORT_VCI") }),

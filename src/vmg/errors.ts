@@ -76,6 +76,11 @@ export class ConditionError extends VmgError {
   override readonly name = "ConditionError";
 }
 
+/** Nobody approved an update in time. */
+export class ApprovalError extends VmgError {
+  override readonly name = "ApprovalError";
+}
+
 /** Why a wait or a flash was ended: the update is to be cancelled. */
 export class CancelRequested extends VmgError {
   override readonly name = "CancelRequested";

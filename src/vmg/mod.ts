@@ -21,12 +21,16 @@ import { Pulse } from "./link/pulse.ts";
 import { QueueLosses } from "./link/queue_losses.ts";
 import { RemoteConfig } from "./link/remote_config.ts";
 import { VehicleReporter } from "./link/vehicle_report.ts";
+import { LocalControl } from "./local_control.ts";
 import type { UpdateSettings, VmgOptions } from "./options.ts";
 import { CommandLog } from "./state/command_log.ts";
 import { StateDatabase } from "./state/database.ts";
 import { ImageStore, keptImages } from "./update/image_store.ts";
 import { UpdateDirections } from "./update/directions.ts";
+import { parkedByDefault } from "./update/conditions.ts";
+import { UpdateTimer } from "./update/deadline.ts";
 import { UpdateJournal } from "./update/journal.ts";
+import { TermsJournal } from "./update/terms.ts";
 import { UpdateRunner } from "./update/runner.ts";
 import { SelfUpdate } from "./update/self_update.ts";
 import { hardwareOf, readVci } from "./vci.ts";
@@ -39,7 +43,9 @@ export * from "./errors.ts";
 export type { LinkStatistics } from "./link/statistics.ts";
 export type { Network } from "./link/network.ts";
 export { type LinkState, readLinkState } from "./link/link_report.ts";
+export { approveLocally, type LocalUpdate, localUpdates } from "./local_control.ts";
 export type * from "./options.ts";
+export type { ApprovalOutcome } from "./update/approvals.ts";
 export { stateVersion } from "./state/database.ts";
 export { primaryKey } from "./uptane/primary_key.ts";
 export type { InstalledSoftware } from "./uptane/version_reports.ts";
@@ -194,6 +200,8 @@ function assemble(
     source,
     settings,
     parallelReads,
+    terms: new TermsJournal(state),
+    timer: new UpdateTimer({ trusted: signed?.clock }),
     onEnded: () => reporter.request("update"),
     log,
   });
@@ -321,8 +329,16 @@ function assemble(
   communication.start();
   mqtt.start(reporter.firstTry);
 
+  const control = LocalControl.open({
+    directory: options.directory,
+    updates: () => runner.open(),
+    approve: (updateId) => state.transaction(() => runner.approve(updateId, "vehicle")),
+    log,
+  });
+
   let stopped: Promise<void> | undefined;
   const stop = async () => {
+    control?.close();
     const work = settle(workers.map((worker) => worker.stop()), log);
     await settledWithin(work, stopTimes.work);
     // What still hangs in a wait on the bus ends with its connections.
@@ -361,10 +377,13 @@ function act(command: Control, runner: UpdateRunner, reporter: VehicleReporter):
         packageId: command.package_id,
         downloadUrl: command.download_url,
         targetEcus: command.target_ecus,
-      });
+      }, command);
       break;
     case "CANCEL_OTA_UPDATE":
-      runner.cancel(command.update_id);
+      runner.cancel(command.update_id, command.reason);
+      break;
+    case "APPROVE_OTA_UPDATE":
+      runner.approve(command.update_id, "operator");
       break;
     case "REPORT_VCI":
       reporter.request("command");
@@ -387,6 +406,10 @@ function updateSettings(settings: UpdateSettings, vmgId: string): Required<Updat
     conditionTimeout = 3_600_000,
     conditionInterval = 1_000,
     keepImages = 1024 ** 3,
+    parked = parkedByDefault,
+    parkedTimeout = 86_400_000,
+    approvalTimeout = 604_800_000,
+    waitReportInterval = 60_000,
     fingerprint = new TextEncoder().encode(vmgId).subarray(0, 16),
   } = settings;
   const numbers = {
@@ -402,6 +425,9 @@ function updateSettings(settings: UpdateSettings, vmgId: string): Required<Updat
     conditionTimeout,
     conditionInterval,
     keepImages,
+    parkedTimeout,
+    approvalTimeout,
+    waitReportInterval,
   };
   for (const [name, value] of Object.entries(numbers)) {
     if (!Number.isSafeInteger(value) || value < 0) {
@@ -411,14 +437,19 @@ function updateSettings(settings: UpdateSettings, vmgId: string): Required<Updat
   if (parallelFlash < 1) {
     throw new RangeError(`update.parallelFlash: expected 1 or more, got ${parallelFlash}`);
   }
-  for (const { signal, min, max } of conditions) {
-    if (signal === "" || min === undefined && max === undefined) {
-      throw new RangeError(
-        `update.conditions: expected a signal with min or max, got ${JSON.stringify({ signal, min, max })}`,
-      );
+  if (waitReportInterval < 1) {
+    throw new RangeError(`update.waitReportInterval: expected 1 or more, got ${waitReportInterval}`);
+  }
+  for (const [name, list] of Object.entries({ conditions, parked })) {
+    for (const { signal, min, max } of list) {
+      if (signal === "" || min === undefined && max === undefined) {
+        throw new RangeError(
+          `update.${name}: expected a signal with min or max, got ${JSON.stringify({ signal, min, max })}`,
+        );
+      }
     }
   }
-  return { ...numbers, conditions, fingerprint };
+  return { ...numbers, conditions, parked, fingerprint };
 }
 
 /** Waits for all; what one of them failed with is said, and the others end all the same. */

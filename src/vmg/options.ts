@@ -168,6 +168,17 @@ export interface UpdateSettings {
   conditions?: readonly UpdateCondition[];
   /** How long it is waited for that. @default 3600000 */
   conditionTimeout?: number;
+  /**
+   * What a parked vehicle is, for updates that wait for one. @default speed is 0, and ignition and gear are where they are
+   * measured
+   */
+  parked?: readonly UpdateCondition[];
+  /** How long it is waited until the vehicle is parked. @default 86400000 (a day) */
+  parkedTimeout?: number;
+  /** How long it is waited for an approval. @default 604800000 (7 days) */
+  approvalTimeout?: number;
+  /** Time between two reports while the vehicle waits. @default 60000 */
+  waitReportInterval?: number;
   /** Time between two looks at it. @default 1000 */
   conditionInterval?: number;
   /**
@@ -187,6 +198,8 @@ export interface UpdateCondition {
   readonly min?: number | undefined;
   /** @default none */
   readonly max?: number | undefined;
+  /** Holds where the signal is not measured. @default false */
+  readonly ifMeasured?: boolean | undefined;
 }
 
 /** Remote diagnosis. Times in milliseconds. */

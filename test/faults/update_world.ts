@@ -240,6 +240,7 @@ export class UpdateWorld implements AsyncDisposable {
           maxRetryDelay: 20,
         },
         conditions: () => Promise.resolve(),
+        onFailure: () => {},
         onEcu: () => {},
         onStep: (_ecuId, _step, done) => {
           if (done === 0 && ++count.steps === faults.killAtStep) kill();

@@ -60,12 +60,11 @@ export class CampaignService {
     const vehicle = await this.#store.vehicles.get(found.vin);
     const fresh = await this.#store.transaction(async (tx) => {
       const fresh = await tx.campaigns.approve(found.updateId);
-      if (fresh !== true || found.packageId === null) return fresh;
+      if (fresh !== true) return fresh;
       const command = controlSchema.parse({
         message_id: outbox.newId(),
         command: "APPROVE_OTA_UPDATE",
         update_id: found.updateId,
-        package_id: found.packageId,
       });
       const lifetime = this.#commandTimeout;
       await outbox.enter(controlMessage(vehicle, command, { lifetime, updateId: found.updateId }), tx);

@@ -182,8 +182,8 @@ export class UpdateService {
       attempts: failed.attempts,
       deadline: failed.deadline,
       retryOf: failed.updateId,
-      // What was approved is this package, not this attempt.
-      approvedBy: ready.packageId === failed.packageId ? failed.approvedBy : null,
+      // What was approved are these images for these ECUs, not one attempt to install them.
+      approvedBy: failed.approvedBy,
     };
     const update = await this.#guarded(vehicle.vin, () =>
       this.#store.transaction(async (tx) => {

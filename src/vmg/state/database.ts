@@ -116,6 +116,28 @@ const migrations: readonly string[] = [
   -- The images that signed metadata directed to the ECUs of an update, as JSON; NULL before that was verified.
   ALTER TABLE updates ADD COLUMN directed TEXT;
   `,
+  `
+  -- What lets an update begin, how long it may take, and how often the server tries it.
+  CREATE TABLE update_terms (
+    update_id TEXT PRIMARY KEY REFERENCES updates (update_id) ON DELETE CASCADE,
+    mode TEXT NOT NULL,
+    attempt INTEGER NOT NULL,
+    attempts INTEGER NOT NULL,
+    -- By the server's clock; NULL: it has no end.
+    deadline INTEGER,
+    -- From the command to the deadline, milliseconds.
+    lifetime INTEGER,
+    -- By the machine's clock.
+    received INTEGER NOT NULL,
+    approved_by TEXT,
+    -- Why it is to be cancelled, where nobody asked for it.
+    cancel_reason TEXT,
+    -- Of an installation that failed: whether another attempt may mend it.
+    retryable INTEGER
+  ) STRICT, WITHOUT ROWID;
+  -- Approvals that overtook the start of their update.
+  CREATE TABLE early_approvals (update_id TEXT PRIMARY KEY, received INTEGER NOT NULL) STRICT;
+  `,
 ];
 
 /** The schema's version that this program writes, as PRAGMA user_version says it. */

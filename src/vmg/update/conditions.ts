@@ -1,20 +1,37 @@
 // What must hold in the vehicle before its ECUs are changed: measured values within limits, such as speed 0.
 
+import type { ReportedWait } from "../../contract/campaign.ts";
 import type { Logger } from "../../log.ts";
 import { ConditionError } from "../errors.ts";
 import type { UpdateCondition } from "../options.ts";
 import type { TelemetrySource } from "../telemetry.ts";
 import { delay } from "../../wait.ts";
 
-/** Options of {@link waitForConditions}. Times in milliseconds. */
+/** What a parked vehicle is where nothing else is set: it stands, and is switched off as far as it says so. */
+export const parkedByDefault: readonly UpdateCondition[] = [
+  { signal: "speed", min: 0, max: 0 },
+  { signal: "ignition", min: 0, max: 0, ifMeasured: true },
+  { signal: "gear", min: 0, max: 0, ifMeasured: true },
+];
+
+/** Conditions that are waited for together. */
+export interface ConditionGroup {
+  readonly for: "parked" | "conditions";
+  readonly conditions: readonly UpdateCondition[];
+  /** Longest wait, milliseconds, counted while all groups before it hold. */
+  readonly timeout: number;
+}
+
+/** Options of {@link waitForConditions}. */
 export interface ConditionOptions {
-  conditions: readonly UpdateCondition[];
+  /** All of them must hold at once. */
+  groups: readonly ConditionGroup[];
   /** undefined: nothing is measured, so that a condition cannot hold. */
   source: TelemetrySource | undefined;
-  /** Longest wait. */
-  timeout: number;
-  /** Time between two looks. */
+  /** Time between two looks, milliseconds. */
   interval: number;
+  /** Told of each new reason to wait, and with undefined when it is waited no longer. */
+  onWait: (wait: ReportedWait | undefined) => void;
   signal: AbortSignal;
   log: Logger;
 }
@@ -25,23 +42,51 @@ export interface ConditionOptions {
  * @throws the signal's reason
  */
 export async function waitForConditions(options: ConditionOptions): Promise<void> {
-  const { conditions, source, timeout, interval, signal, log } = options;
-  if (conditions.length === 0) return;
-  const until = Date.now() + timeout;
-  for (let told = "";;) {
-    signal.throwIfAborted();
-    const values = await source?.read() ?? {};
-    const failed = conditions.map((it) => differs(it, values[it.signal])).find((it) => it !== undefined);
-    if (failed === undefined) return;
-    if (Date.now() >= until) throw new ConditionError(`${failed}; waited ${Math.round(timeout / 1000)} s`);
-    if (failed !== told) log.info(`Waits before ECUs are changed: ${failed}`);
-    told = failed;
-    await delay(Math.min(interval, Math.max(1, until - Date.now())), signal);
+  const { groups, source, interval, onWait, signal, log } = options;
+  if (groups.every(({ conditions }) => conditions.length === 0)) return;
+  const since = groups.map(() => performance.now());
+  let told = "";
+  try {
+    for (;;) {
+      signal.throwIfAborted();
+      const values = await source?.read() ?? {};
+      const failing = groups.findIndex(({ conditions }) => firstFailure(conditions, values) !== undefined);
+      if (failing < 0) return;
+      const { for: what, conditions, timeout } = groups[failing];
+      const detail = firstFailure(conditions, values) ?? "";
+      const now = performance.now();
+      since.fill(now, failing + 1);
+      const left = since[failing] + timeout - now;
+      if (left <= 0) throw new ConditionError(`${detail}; waited ${Math.round(timeout / 1000)} s`);
+      if (detail !== told) {
+        log.info(`Waits before ECUs are changed: ${detail}`);
+        onWait({ for: what, detail });
+      }
+      told = detail;
+      await delay(Math.min(interval, Math.max(1, left)), signal);
+    }
+  } finally {
+    if (told !== "") onWait(undefined);
   }
 }
 
-function differs({ signal, min, max }: UpdateCondition, value: number | undefined): string | undefined {
-  const expected = [
+function firstFailure(
+  conditions: readonly UpdateCondition[],
+  values: Readonly<Record<string, number>>,
+): string | undefined {
+  for (const condition of conditions) {
+    const failure = differs(condition, values[condition.signal]);
+    if (failure !== undefined) return failure;
+  }
+  return undefined;
+}
+
+function differs(
+  { signal, min, max, ifMeasured }: UpdateCondition,
+  value: number | undefined,
+): string | undefined {
+  if (value === undefined && ifMeasured) return undefined;
+  const expected = min !== undefined && min === max ? `${min}` : [
     ...min === undefined ? [] : [`at least ${min}`],
     ...max === undefined ? [] : [`at most ${max}`],
   ].join(" and ");

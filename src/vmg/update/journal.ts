@@ -180,6 +180,7 @@ export class UpdateJournal {
       ),
       get: sqlite.prepare("SELECT * FROM updates WHERE update_id = ?"),
       open: sqlite.prepare("SELECT * FROM updates WHERE ended IS NULL ORDER BY created, rowid LIMIT 1"),
+      allOpen: sqlite.prepare("SELECT * FROM updates WHERE ended IS NULL ORDER BY created, rowid LIMIT 100"),
       ecus: sqlite.prepare(
         "SELECT * FROM update_ecus WHERE update_id = ? ORDER BY ecu_id",
       ),
@@ -269,6 +270,11 @@ export class UpdateJournal {
   next(): JournalUpdate | undefined {
     const found = this.#statements.open.get();
     return found === undefined ? undefined : toUpdate(found);
+  }
+
+  /** Updates that have not ended, oldest first, a hundred at most. */
+  open(): JournalUpdate[] {
+    return this.#statements.allOpen.all().map(toUpdate);
   }
 
   ecus(updateId: string): JournalEcu[] {

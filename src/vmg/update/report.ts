@@ -1,6 +1,7 @@
 // What is told about an update under way: each report is a whole picture, so that a newer one may take the place of one
 // that waits. A change of state is told at once, progress alone at an interval.
 
+import type { Approver, ReportedWait } from "../../contract/campaign.ts";
 import { topicOf } from "../../contract/mqtt.ts";
 import type { EcuReport, UpdateReport, UpdateStatus } from "../../contract/ota.ts";
 import type { Outbox } from "../link/outbox.ts";
@@ -39,6 +40,10 @@ export interface UpdateReporterOptions {
   outbox: Outbox;
   /** Least time between two reports of progress alone, milliseconds. */
   interval: number;
+  /** Time between two reports while the vehicle waits, milliseconds: nothing changes then, and it is there all the same. */
+  waitInterval: number;
+  /** Who approved the update. */
+  approvedBy?: Approver | null;
 }
 
 /** The picture of one update and its reports. */
@@ -49,16 +54,25 @@ export class UpdateReporter {
   #stageDone = 0;
   #sent = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
+  #waitTimer: ReturnType<typeof setInterval> | undefined;
+  #waiting: ReportedWait | undefined;
+  #approvedBy: Approver | null;
   #over = false;
 
   constructor(options: UpdateReporterOptions) {
     this.#options = options;
     this.#status = options.status;
+    this.#approvedBy = options.approvedBy ?? null;
     this.#ecus = new Map(options.ecus.map((ecu) => [ecu.ecuId, { ...ecu }]));
   }
 
   get ecus(): readonly Readonly<EcuState>[] {
     return [...this.#ecus.values()];
+  }
+
+  /** What the vehicle waits for. */
+  get waiting(): ReportedWait | undefined {
+    return this.#waiting;
   }
 
   /** The update enters a stage. */
@@ -84,17 +98,36 @@ export class UpdateReporter {
     else this.#send();
   }
 
-  /** Queues the last report. To be called within the transaction that ends the update. */
-  finish(status: UpdateStatus, error: string | null): void {
+  /** The vehicle waits for something, or no longer. */
+  wait(waiting: ReportedWait | undefined): void {
+    this.#waiting = waiting;
+    clearInterval(this.#waitTimer);
+    this.#waitTimer = waiting && setInterval(() => this.#send(), this.#options.waitInterval);
+    this.#send();
+  }
+
+  /** Somebody approved the update. */
+  approved(by: Approver): void {
+    this.#approvedBy = by;
+    this.#send();
+  }
+
+  /**
+   * Queues the last report. To be called within the transaction that ends the update.
+   * @param retryable whether another attempt may mend what failed
+   */
+  finish(status: UpdateStatus, error: string | null, retryable = true): void {
     this.#status = status;
+    this.#waiting = undefined;
     this.close();
-    this.#queue("final", error);
+    this.#queue("final", error, status === "failed" ? retryable : undefined);
   }
 
   /** Sends nothing more. */
   close(): void {
     this.#over = true;
     clearTimeout(this.#timer);
+    clearInterval(this.#waitTimer);
   }
 
   /** Per cent of the whole. */
@@ -131,7 +164,7 @@ export class UpdateReporter {
     this.#queue("progress", null);
   }
 
-  #queue(kind: "progress" | "final", error: string | null): void {
+  #queue(kind: "progress" | "final", error: string | null, retryable?: boolean): void {
     const { vmgId, updateId, outbox } = this.#options;
     const report: Omit<UpdateReport, "message_id" | "status"> & { status: UpdateStatus } = {
       update_id: updateId,
@@ -139,6 +172,9 @@ export class UpdateReporter {
       progress: this.progress,
       ecus: [...this.#ecus.values()].map(toReport),
       ...(error === null ? {} : { error: clipped(error) }),
+      ...(this.#waiting === undefined ? {} : { waiting: this.#waiting }),
+      ...(this.#approvedBy === null ? {} : { approved_by: this.#approvedBy }),
+      ...(retryable === undefined ? {} : { retryable }),
       timestamp: new Date().toISOString(),
     };
     outbox.add({ topic: topicOf(vmgId, "ota/status"), payload: report, kind, slot: `update ${updateId}` });

@@ -2,6 +2,7 @@
 // Whatever interrupts it, an update that was taken goes on at the next start and has a reported end.
 
 import type { EcuIdentification } from "../../../hardware/flash/identification.ts";
+import type { Approver } from "../../contract/campaign.ts";
 import type { RestClient } from "../../contract/client.ts";
 import { isFinal, type UpdateStatus, updateStatus } from "../../contract/ota.ts";
 import type { CodecPool } from "../../codec/pool.ts";
@@ -9,23 +10,33 @@ import type { Logger } from "../../log.ts";
 import type { VerifyKey } from "../../pqc/signature.ts";
 import { StoreError, UptaneError } from "../../uptane/errors.ts";
 import type { VehicleBus } from "../bus/bus.ts";
-import { CancelRequested, explain, StopRequested } from "../errors.ts";
+import {
+  ApprovalError,
+  CancelRequested,
+  explain,
+  PackageMismatchError,
+  ReleaseRefusedError,
+  StopRequested,
+} from "../errors.ts";
 import type { Outbox } from "../link/outbox.ts";
 import type { UpdateSettings } from "../options.ts";
 import { mapBounded } from "../parallel.ts";
 import type { VehicleDescription } from "../vehicle.ts";
 import type { TelemetrySource } from "../telemetry.ts";
 import { delay, orAborted } from "../../wait.ts";
-import { waitForConditions } from "./conditions.ts";
 import type { UpdateDirections } from "./directions.ts";
 import { removePackage } from "./download.ts";
 import { type FetchedPackage, fetchPackage } from "./fetch.ts";
 import { EcuProgress } from "./ecu_progress.ts";
 import type { JournalUpdate, NewUpdate, UpdateJournal } from "./journal.ts";
+import type { UpdateTimer } from "./deadline.ts";
+import { type ApprovalOutcome, type OpenUpdate, openUpdates } from "./approvals.ts";
+import { Permissions, type WaitingUpdate } from "./permission.ts";
 import { UpdateReporter } from "./report.ts";
 import { checkHardware } from "./targets.ts";
 import type { ImageStore } from "./image_store.ts";
 import { preparedImage } from "./package_images.ts";
+import type { GivenTerms, TermsJournal, UpdateTerms } from "./terms.ts";
 import { InstallTransaction, isPastCancel, needsNoPackage, type TransactionEnd } from "./transaction.ts";
 
 /** Options of {@link UpdateRunner}. */
@@ -51,6 +62,10 @@ export interface UpdateRunnerOptions {
   parallelReads: number;
   /** What signed metadata directs. undefined: the package's signature alone counts */
   directions: UpdateDirections | undefined;
+  /** What updates were started with. */
+  terms: TermsJournal;
+  /** Tells when an update's time has run out. */
+  timer: UpdateTimer;
   /** An update has ended. */
   onEnded: (update: JournalUpdate, status: UpdateStatus) => void;
   log: Logger;
@@ -66,7 +81,9 @@ interface Verified extends FetchedPackage {
 /** The update under way. */
 interface Current {
   readonly updateId: string;
+  readonly terms: UpdateTerms;
   readonly cancel: AbortController;
+  readonly reporter: UpdateReporter;
   installing: boolean;
 }
 
@@ -77,11 +94,19 @@ export class UpdateRunner {
   readonly #stopping = new AbortController();
   #running: Promise<void> | undefined;
   #wake: () => void = () => {};
+  readonly #permissions: Permissions;
   #current: Current | undefined;
 
   constructor(options: UpdateRunnerOptions) {
     this.#options = options;
     this.#log = options.log.child("OTA");
+    this.#permissions = new Permissions({
+      ...options,
+      onApproved: (updateId, by) => {
+        if (this.#current?.updateId === updateId) this.#current.reporter.approved(by);
+      },
+      log: this.#log,
+    });
   }
 
   /** Whether ECUs are being changed. */
@@ -99,13 +124,26 @@ export class UpdateRunner {
     await this.#running;
   }
 
-  /** Takes an update on; one that is known already is not begun again. To be called within a transaction. */
-  accept(update: NewUpdate): void {
-    const { journal } = this.#options;
+  /** Updates that have not ended, oldest first. */
+  open(): OpenUpdate[] {
+    return openUpdates(
+      this.#options,
+      (updateId) => this.#current?.updateId === updateId ? this.#current.reporter.waiting : undefined,
+    );
+  }
+
+  /**
+   * Takes an update on; one that is known already is not begun again. To be called within a transaction.
+   * @param given what the server's command says of it. @default at once, and without an end
+   */
+  accept(update: NewUpdate, given?: GivenTerms): void {
+    const { journal, terms, timer } = this.#options;
     if (!journal.add(update)) {
       this.#log.info(`Update ${update.updateId} is known already`);
       return;
     }
+    if (given !== undefined) terms.begin(update.updateId, given);
+    timer.heard(update.updateId);
     this.#log.info(`Update ${update.updateId} accepted: ${update.targetEcus.join(", ")}`);
     const accepted = journal.get(update.updateId);
     if (accepted !== undefined) this.#reporter(accepted).enter("accepted");
@@ -113,9 +151,17 @@ export class UpdateRunner {
     setTimeout(() => this.#wake(), 0);
   }
 
-  /** Cancels an update. To be called within a transaction. */
-  cancel(updateId: string): void {
-    const { journal, outbox, vehicle, settings } = this.#options;
+  /** Approves an update, as {@link Permissions.approve} does. To be called within a transaction. */
+  approve(updateId: string, by: Approver): ApprovalOutcome {
+    return this.#permissions.approve(updateId, by);
+  }
+
+  /**
+   * Cancels an update. To be called within a transaction.
+   * @param reason why, as it is told
+   */
+  cancel(updateId: string, reason = "cancelled on request"): void {
+    const { journal, terms, outbox, vehicle, settings } = this.#options;
     const known = journal.get(updateId);
     if (known === undefined) {
       const error = "cancelled before it was begun";
@@ -128,6 +174,7 @@ export class UpdateRunner {
         ecus: [],
         outbox,
         interval: settings.reportInterval,
+        waitInterval: settings.waitReportInterval,
       }).finish("cancelled", error);
       this.#log.info(`Update ${updateId} is cancelled; its start was never heard of`);
     } else if (isPastCancel(known.phase) && !isFinal(known.status)) {
@@ -139,11 +186,10 @@ export class UpdateRunner {
         }`,
       );
     } else if (journal.requestCancel(updateId)) {
-      this.#log.info(`Update ${updateId} is to be cancelled`);
+      terms.setCancelReason(updateId, reason);
+      this.#log.info(`Update ${updateId} is to be cancelled: ${reason}`);
       setTimeout(() => {
-        if (this.#current?.updateId === updateId) {
-          this.#current.cancel.abort(new CancelRequested("cancelled on request"));
-        }
+        if (this.#current?.updateId === updateId) this.#current.cancel.abort(new CancelRequested(reason));
       }, 0);
     } else {
       this.#log.info(`Update ${updateId} cannot be cancelled: it is ${known.status}`);
@@ -176,7 +222,7 @@ export class UpdateRunner {
   }
 
   #reporter(update: JournalUpdate): UpdateReporter {
-    const { vehicle, outbox, settings, journal } = this.#options;
+    const { vehicle, outbox, settings, journal, terms } = this.#options;
     return new UpdateReporter({
       vmgId: vehicle.vmgId,
       updateId: update.updateId,
@@ -194,20 +240,26 @@ export class UpdateRunner {
       })),
       outbox,
       interval: settings.reportInterval,
+      waitInterval: settings.waitReportInterval,
+      approvedBy: terms.get(update.updateId).approvedBy,
     });
   }
 
   async #update(update: JournalUpdate): Promise<void> {
     const { updateId } = update;
-    const current: Current = { updateId, cancel: new AbortController(), installing: false };
+    const { timer } = this.#options;
+    const terms = this.#options.terms.get(updateId);
+    const reporter = this.#reporter(update);
+    const current: Current = { updateId, terms, cancel: new AbortController(), reporter, installing: false };
     this.#current = current;
     const stop = this.#stopping.signal;
     const signal = AbortSignal.any([stop, current.cancel.signal]);
-    const reporter = this.#reporter(update);
     // The request may have come between the journal's answer and this.
     if (this.#options.journal.get(updateId)?.cancelRequested) {
-      current.cancel.abort(new CancelRequested("cancelled on request"));
+      current.cancel.abort(new CancelRequested(terms.cancelReason ?? "cancelled on request"));
     }
+    timer.heard(updateId);
+    const unwatch = timer.watch(updateId, terms, () => this.#timeOut(current));
     if (update.status !== "accepted") this.#log.info(`Update ${updateId} goes on: it was ${update.status}`);
     try {
       const { status, error } = await this.#perform(update, reporter, current, signal);
@@ -217,9 +269,11 @@ export class UpdateRunner {
       this.#log.info(`Update ${updateId} rests until the next start`);
       return;
     } finally {
+      unwatch();
       reporter.close();
       this.#current = undefined;
     }
+    timer.forget(updateId);
     await this.#cleanUp(update);
     const ended = this.#options.journal.get(updateId);
     if (ended !== undefined) this.#options.onEnded(ended, ended.status);
@@ -237,6 +291,11 @@ export class UpdateRunner {
     if (!needsNoPackage(update.phase)) {
       try {
         verified = await this.#fetchVerified(update, reporter, signal, (name) => stage = name);
+        // The time may have been attested on the way.
+        this.#checkTime(current);
+        stage = "wait";
+        if (update.phase === null) await this.#permissions.wait(waitingUpdate(current, verified, signal));
+        this.#checkTime(current);
       } catch (error) {
         this.#stopping.signal.throwIfAborted();
         this.#log.debug(`Update ${update.updateId}`, { error });
@@ -245,9 +304,12 @@ export class UpdateRunner {
           current.installing = true;
           return await this.#transaction(update, undefined, reporter, current).rollBack(error);
         }
-        return current.cancel.signal.aborted
-          ? { status: "cancelled", error: "cancelled on request" }
-          : { status: "failed", error: failureOf(stage, error) };
+        if (current.cancel.signal.aborted) {
+          return { status: "cancelled", error: explain(current.cancel.signal.reason) };
+        }
+        if (error instanceof ApprovalError) return { status: "cancelled", error: explain(error) };
+        this.#noteFailure(update.updateId, error);
+        return { status: "failed", error: failureOf(stage, error) };
       }
       for (const { ecu, entry } of verified.targets) reporter.ecu(ecu.ecuId, { weight: entry.image.size });
     }
@@ -300,9 +362,9 @@ export class UpdateRunner {
     update: JournalUpdate,
     verified: Verified | undefined,
     reporter: UpdateReporter,
-    { cancel }: Current,
+    current: Current,
   ): InstallTransaction {
-    const { journal, bus, images, backups, settings, source } = this.#options;
+    const { journal, bus, images, backups, settings } = this.#options;
     const { updateId } = update;
     const progress = new Map<string, EcuProgress>();
     return new InstallTransaction({
@@ -317,15 +379,11 @@ export class UpdateRunner {
       backups,
       fingerprint: settings.fingerprint,
       settings,
-      conditions: (signal) =>
-        waitForConditions({
-          conditions: [...settings.conditions, ...verified?.manifest.conditions ?? []],
-          source,
-          timeout: settings.conditionTimeout,
-          interval: settings.conditionInterval,
-          signal,
-          log: this.#log,
-        }),
+      conditions: async (signal) => {
+        await this.#permissions.waitForConditions(waitingUpdate(current, verified, signal));
+        this.#checkTime(current);
+      },
+      onFailure: (error) => this.#noteFailure(updateId, error),
       onEcu: ({ ecuId, ...note }) =>
         reporter.ecu(ecuId, {
           ...note,
@@ -337,10 +395,40 @@ export class UpdateRunner {
         progress.set(ecuId, own);
         reporter.ecu(ecuId, own.at(step, done, total));
       },
-      cancel: cancel.signal,
+      cancel: current.cancel.signal,
       stop: this.#stopping.signal,
       log: this.#log,
     });
+  }
+
+  /** The time has run out: it is as if somebody had cancelled the update, and as late. */
+  #timeOut(current: Current): void {
+    const { journal } = this.#options;
+    const { updateId, terms: { deadline }, cancel } = current;
+    if (cancel.signal.aborted) return;
+    const until = deadline === null ? "" : ` at ${new Date(deadline).toISOString()}`;
+    if (isPastCancel(journal.get(updateId)?.phase ?? null)) {
+      this.#log.warn(
+        `Update ${updateId}: its time ran out${until}, but its ECUs are being activated: it goes on`,
+      );
+      return;
+    }
+    const reason = `its time ran out${until}`;
+    journal.transaction(() => this.cancel(updateId, reason));
+    cancel.abort(new CancelRequested(reason));
+  }
+
+  /** @throws the cancel's reason */
+  #checkTime(current: Current): void {
+    const { updateId, terms, cancel } = current;
+    if (this.#options.timer.left(updateId, terms) <= 0) this.#timeOut(current);
+    cancel.signal.throwIfAborted();
+  }
+
+  /** A package that is for another vehicle, or a release that an ECU refuses, stays that at the next attempt. */
+  #noteFailure(updateId: string, error: unknown): void {
+    const final = error instanceof PackageMismatchError || error instanceof ReleaseRefusedError;
+    this.#options.terms.setRetryable(updateId, !final);
   }
 
   /** Writes the end down together with the report of it. ECUs that were not begun never will be. */
@@ -354,7 +442,12 @@ export class UpdateRunner {
         reporter.ecu(ecuId, { status: "cancelled" });
       }
       journal.finish(updateId, status, error);
-      reporter.finish(status, error);
+      const { retryable } = this.#options.terms.get(updateId);
+      reporter.finish(
+        status,
+        error,
+        retryable !== false && !reporter.ecus.some((ecu) => ecu.status === "failed"),
+      );
     });
     if (status === "completed") this.#log.info(`Update ${updateId} completed`);
     else this.#log.warn(`Update ${updateId} ${status}: ${error}`);
@@ -390,4 +483,13 @@ export class UpdateRunner {
 function failureOf(stage: string, error: unknown): string {
   const code = error instanceof UptaneError || error instanceof StoreError ? error.code : undefined;
   return code === undefined ? `${stage}: ${explain(error)}` : `metadata: ${code}: ${explain(error)}`;
+}
+
+function waitingUpdate(
+  { updateId, reporter }: Current,
+  verified: Verified | undefined,
+  signal: AbortSignal,
+): WaitingUpdate {
+  const conditions = verified?.manifest.conditions ?? [];
+  return { updateId, conditions, onWait: (wait) => reporter.wait(wait), signal };
 }

@@ -19,7 +19,7 @@ import type { UdsClient } from "../../../hardware/uds/client.ts";
 import type { PackageEcu } from "../../contract/package.ts";
 import type { Logger } from "../../log.ts";
 import type { VehicleBus } from "../bus/bus.ts";
-import { BackupError, explainFor } from "../errors.ts";
+import { BackupError, explain, explainFor } from "../errors.ts";
 import { mapBounded } from "../parallel.ts";
 import { delay } from "../../wait.ts";
 import { activationGroups } from "./activation_order.ts";
@@ -70,6 +70,8 @@ export interface TransactionOptions {
   settings: TransactionSettings;
   /** Waits until ECUs may be changed. */
   conditions: (signal: AbortSignal) => Promise<void>;
+  /** Called with what makes all go back. */
+  onFailure: (error: unknown) => void;
   /** Called when an ECU's state has changed in the journal. */
   onEcu: (ecu: EcuNote) => void;
   /** Called as an ECU gets on. */
@@ -137,11 +139,12 @@ export class InstallTransaction {
     const cancelled = cancel.aborted && !isPastCancel(journal.get(updateId)?.phase ?? null);
     const ecu = error instanceof FlashError ? error.ecu : undefined;
     const text = ecu === undefined ? explainFor("", error) : explainFor(ecu, error);
+    if (!cancelled) this.#options.onFailure(error);
     journal.setPhase(
       updateId,
       "rolling_back",
       cancelled
-        ? { outcome: "cancelled", error: "cancelled on request" }
+        ? { outcome: "cancelled", error: explain(cancel.reason) }
         : { outcome: "failed", error: `install: ${text}` },
     );
     this.#log.warn(

@@ -27,6 +27,7 @@ export interface SignedMetadataOptions
 /** The parts. */
 export interface SignedMetadata {
   readonly attacks: AttackLog;
+  readonly clock: AttestedClock;
   /** @param rest Leads to the server. */
   metadata(rest: RestClient): UpdateMetadata;
   /** @param installed What the gateway installed last on an ECU. */
@@ -54,6 +55,7 @@ export async function openSignedMetadata(options: SignedMetadataOptions): Promis
   const { limits, software } = uptane;
   return {
     attacks,
+    clock,
     metadata: (rest) =>
       new UpdateMetadata({
         vin,
