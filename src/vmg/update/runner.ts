@@ -8,7 +8,13 @@ import { isFinal, type UpdateStatus, updateStatus } from "../../contract/ota.ts"
 import type { CodecPool } from "../../codec/pool.ts";
 import type { Logger } from "../../log.ts";
 import type { VerifyKey } from "../../pqc/signature.ts";
-import { StoreError, UptaneError } from "../../uptane/errors.ts";
+import {
+  DropRequestError,
+  FreezeError,
+  SlowRetrievalError,
+  StoreError,
+  UptaneError,
+} from "../../uptane/errors.ts";
 import type { VehicleBus } from "../bus/bus.ts";
 import {
   ApprovalError,
@@ -425,10 +431,8 @@ export class UpdateRunner {
     cancel.signal.throwIfAborted();
   }
 
-  /** A package that is for another vehicle, or a release that an ECU refuses, stays that at the next attempt. */
   #noteFailure(updateId: string, error: unknown): void {
-    const final = error instanceof PackageMismatchError || error instanceof ReleaseRefusedError;
-    this.#options.terms.setRetryable(updateId, !final);
+    this.#options.terms.setRetryable(updateId, mayBeMended(error));
   }
 
   /** Writes the end down together with the report of it. ECUs that were not begun never will be. */
@@ -483,6 +487,16 @@ export class UpdateRunner {
 function failureOf(stage: string, error: unknown): string {
   const code = error instanceof UptaneError || error instanceof StoreError ? error.code : undefined;
   return code === undefined ? `${stage}: ${explain(error)}` : `metadata: ${code}: ${explain(error)}`;
+}
+
+/** Whether another attempt may end otherwise. What is for something else, or too old, stays that. */
+function mayBeMended(error: unknown): boolean {
+  if (error instanceof UptaneError) {
+    // What did not come, or was not new, may come and be new then.
+    return error instanceof SlowRetrievalError || error instanceof DropRequestError ||
+      error instanceof FreezeError;
+  }
+  return !(error instanceof PackageMismatchError || error instanceof ReleaseRefusedError);
 }
 
 function waitingUpdate(
