@@ -9,6 +9,7 @@ import { describeError } from "../../log.ts";
 import { describeNegotiated } from "../../pqc/profiles.ts";
 import { listen } from "../../tls/listen.ts";
 import type { Offer, TlsConnection, TlsEngine, TlsListener } from "../../tls/types.ts";
+import { settledWithin } from "../../wait.ts";
 import { identityOf } from "../identity.ts";
 import type { Inbox } from "../inbox.ts";
 import { JsonTextError, parseJson } from "../json_text.ts";
@@ -75,6 +76,7 @@ class Broker implements RunningBroker {
   #aedes: Aedes | undefined;
   #listener: TlsListener | undefined;
   #stopping = false;
+  #unlisten: () => void = () => {};
 
   constructor(options: BrokerOptions) {
     this.#options = options;
@@ -150,7 +152,7 @@ class Broker implements RunningBroker {
     // aedes leaves this event out of its types.
     const emitter: EventEmitter = aedes;
     emitter.on("error", (error: unknown) => this.#log.error(describeError(error)));
-    this.#options.outbox.listen((vin) => this.#flush(vin));
+    this.#unlisten = this.#options.outbox.listen((vin) => this.#flush(vin));
     try {
       this.#listener = await listen({
         hostname,
@@ -176,14 +178,15 @@ class Broker implements RunningBroker {
   async stop(limit: number): Promise<void> {
     if (this.#stopping) return;
     this.#stopping = true;
+    this.#unlisten();
     await this.#listener?.close();
     // No more is read; what was read is stored and acknowledged.
     for (const { stream } of this.#connections.values()) stream.pause();
     const settled = Promise.all([...this.#connections.values()].map((connection) => connection.settled()));
-    await Promise.race([settled, new Promise((resolve) => setTimeout(resolve, limit))]);
+    await settledWithin(settled, limit);
     await new Promise<void>((resolve) => this.#aedes ? this.#aedes.close(resolve) : resolve());
     for (const { stream } of this.#connections.values()) stream.destroy();
-    await Promise.race([this.#sessions.destroy(), new Promise((resolve) => setTimeout(resolve, limit))]);
+    await settledWithin(this.#sessions.destroy(), limit);
   }
 
   #accept(tls: TlsConnection): void {

@@ -239,6 +239,9 @@ export class Link {
         `Connected (${describeNegotiated(session.negotiated)}, ${session.negotiated.cipherSuite}, ` +
           `${session.sessionPresent ? "session restored" : "new session"})`,
       );
+      if (this.#confirmations.by === "server" && !session.hearsServer) {
+        this.#log.warn("The broker refuses the topics of the server's word: its own acknowledgement counts");
+      }
       if (this.#total > 1) this.#log.info(`Reconnected successfully: ${describeStatistics(this.statistics)}`);
       return session;
     } catch (error) {

@@ -30,6 +30,8 @@ export interface SessionOptions {
   will: { topic: string; payload: string };
   /** Seconds. */
   keepalive: number;
+  /** Longest wait for the acknowledgement of a message; then the connection ends. Milliseconds. @default 120000 */
+  acknowledgementTimeout?: number;
   /** Longest TCP connect with handshake, and longest MQTT connect with subscription, milliseconds. */
   connectTimeout: number;
   /** Address that the connection leaves from. @default the system chooses */
@@ -41,6 +43,9 @@ export interface SessionOptions {
   onMessage: (topic: string, payload: Uint8Array) => void;
   signal?: AbortSignal;
 }
+
+/** Longest wait for the acknowledgement of a message: a broker that answers PING alone is of no use. Milliseconds. */
+const acknowledgementLimit = 120_000;
 
 /** A connection that is up and subscribed. */
 export interface MqttSession {
@@ -166,11 +171,24 @@ export async function openSession(options: SessionOptions): Promise<MqttSession>
       remoteAddress: connection.remoteAddress,
       negotiated: connection.negotiated,
       closed: closed.promise,
-      publish: (topic, payload, { repeated = false } = {}) =>
-        waits.until<void>((resolve, reject) => {
-          client.publish(topic, payload, { qos: 1, dup: repeated }, (error) =>
-            error ? reject(error) : resolve());
-        }),
+      publish: async (topic, payload, { repeated = false } = {}) => {
+        const { acknowledgementTimeout = acknowledgementLimit } = options;
+        const late = setTimeout(() => {
+          fail(new SessionError(`${where}: no acknowledgement within ${acknowledgementTimeout} ms`));
+        }, acknowledgementTimeout);
+        try {
+          await waits.until<void>((resolve, reject) => {
+            client.publish(
+              topic,
+              payload,
+              { qos: 1, dup: repeated },
+              (error) => error ? reject(error) : resolve(),
+            );
+          });
+        } finally {
+          clearTimeout(late);
+        }
+      },
       abandon: fail,
       close: async (timeout) => {
         ended = true;

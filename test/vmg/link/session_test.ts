@@ -53,6 +53,33 @@ Deno.test("a publish that the broker did not acknowledge fails with the connecti
   await assert.rejects(session.publish("vehicle/x/telemetry", "{}"), SessionError);
 });
 
+Deno.test("a broker that acknowledges nothing is left after a time", async () => {
+  await using bench = await TestBench.start();
+  bench.server.broker.authorizePublish = () => {};
+  const session = await openSession(options(bench, { acknowledgementTimeout: 100 }));
+  await assert.rejects(session.publish("vehicle/x/telemetry", "{}"), /no acknowledgement within 100 ms/);
+  assert.match(String(await session.closed), /no acknowledgement within 100 ms/);
+});
+
+Deno.test("a broker that refuses a topic is said to, unless it is one of the server's word", async () => {
+  await using bench = await TestBench.start();
+  bench.server.broker.authorizeSubscribe = (_client, subscription, done) =>
+    done(null, subscription.topic.endsWith("/control") ? subscription : null);
+  const control = `vehicle/${vin}/control`;
+  const stored = `vehicle/${vin}/stored`;
+  await assert.rejects(
+    openSession(options(bench, { subscriptions: [control, stored] })),
+    new RegExp(`the broker refuses QoS 1 for ${stored}$`),
+  );
+  const session = await openSession(options(bench, { confirmations: [stored] }));
+  assert.equal(session.hearsServer, false);
+  await session.close(1_000);
+  bench.server.broker.authorizeSubscribe = (_client, subscription, done) => done(null, subscription);
+  const other = await openSession(options(bench, { confirmations: [stored] }));
+  assert.equal(other.hearsServer, true);
+  await other.close(1_000);
+});
+
 Deno.test("a goodbye is not followed by the last will", async () => {
   await using bench = await TestBench.start();
   const session = await openSession(options(bench));

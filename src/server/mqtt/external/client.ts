@@ -4,7 +4,7 @@
 // What waits at the broker for a server that is gone is taken over: each server's session belongs to a client id that is held
 // in the database; an id that nobody holds any more is taken by another server, which stores what its session has and ends it.
 
-import { type Channel, isDiagnosticRequest, parseTopic, vehicleChannels } from "../../../contract/mqtt.ts";
+import { vehicleChannels } from "../../../contract/mqtt.ts";
 import type { Logger } from "../../../log.ts";
 import { describeError } from "../../../log.ts";
 import { describeNegotiated } from "../../../pqc/profiles.ts";
@@ -12,8 +12,6 @@ import { connect } from "../../../tls/connect.ts";
 import type { TlsConnection, TlsEngine } from "../../../tls/types.ts";
 import { Backoff, delay, orAborted, settledWithin } from "../../../wait.ts";
 import type { Inbox } from "../../inbox.ts";
-import { isFromVehicle, messageIdIn } from "../../inbox.ts";
-import { JsonTextError, parseJson } from "../../json_text.ts";
 import type { Metrics } from "../../metrics.ts";
 import type { ExternalBrokerOptions } from "../../options.ts";
 import type { Outbox } from "../../outbox.ts";
@@ -21,12 +19,10 @@ import type { Registry } from "../../registry.ts";
 import type { ServerState } from "../../state.ts";
 import type { Store } from "../../store/mod.ts";
 import type { RunningBroker } from "../broker.ts";
-import type { Work } from "../in_order.ts";
-import { Confirmations } from "./confirmations.ts";
 import { ClientIds, type HeldClientId, shortId } from "./client_ids.ts";
 import { Sending } from "./sending.ts";
-import { type BrokerMessage, type BrokerSession, BrokerSessionError, openBrokerSession } from "./session.ts";
-import { VehicleNames } from "./vehicle_names.ts";
+import { type BrokerSession, BrokerSessionError, openBrokerSession } from "./session.ts";
+import { showTime, Taking } from "./taking.ts";
 
 export interface ExternalBrokerServices extends ExternalBrokerOptions {
   tlsEngine?: TlsEngine;
@@ -46,8 +42,6 @@ const lease = 10_000;
 const leaseRound = 2_500;
 /** A week: how long the broker keeps the session of servers that are all away, in seconds. */
 const sessionExpiry = 604_800;
-/** A vehicle that is back has this long to show what it has, before that is sent again. Milliseconds. */
-const showTime = 5_000;
 /** A broker that crashed has saved what is older than this, in milliseconds: mosquitto does so every half hour by default. */
 const unsaved = 86_400_000;
 /** A connection that was up for so long is no failure when it ends, in milliseconds. */
@@ -74,9 +68,8 @@ class ExternalBroker implements RunningBroker {
   readonly #options: ExternalBrokerServices;
   readonly #log: Logger;
   readonly #clientIds: ClientIds;
-  readonly #names: VehicleNames;
   readonly #sending: Sending;
-  readonly #confirmations = new Confirmations((topic, payload) => this.#session?.tell(topic, payload));
+  readonly #taking: Taking;
   readonly #backoff: Backoff;
   readonly #stopping = new AbortController();
   /** What tells that a session has been heard to its end, by mark. */
@@ -91,7 +84,7 @@ class ExternalBroker implements RunningBroker {
   #unlisten: () => void = () => {};
 
   constructor(options: ExternalBrokerServices) {
-    const { store, registry, clientId = "zonebench-server", shareGroup } = options;
+    const { store, clientId = "zonebench-server", shareGroup } = options;
     // Section 4.8.2: a share name is a topic level without wildcards.
     if (shareGroup !== undefined && !/^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$/.test(shareGroup)) {
       throw new RangeError(
@@ -107,7 +100,11 @@ class ExternalBroker implements RunningBroker {
       lease,
       log: this.#log,
     });
-    this.#names = new VehicleNames(registry);
+    this.#taking = new Taking({
+      ...options,
+      tell: (topic, payload) => this.#session?.tell(topic, payload),
+      onOther: (topic, payload) => this.#mark(topic, payload),
+    });
     this.#sending = new Sending({ store, names: options.names ?? ["vmg_id"], log: this.#log });
     const { reconnectDelay = 1_000, maxReconnectDelay = 60_000 } = options;
     this.#backoff = new Backoff({ initial: reconnectDelay, max: maxReconnectDelay });
@@ -135,7 +132,7 @@ class ExternalBroker implements RunningBroker {
     clearInterval(this.#timer);
     this.#stopping.abort(new DOMException("the server is stopping", "AbortError"));
     await settledWithin(Promise.all([this.#running, this.#takingOver, this.#prolonging]), limit);
-    this.#confirmations.flush();
+    this.#taking.flush();
   }
 
   /** Connects, again and again. @param tried is called after the first try */
@@ -194,11 +191,19 @@ class ExternalBroker implements RunningBroker {
     this.#session = session;
     // The broker may have crashed and know only what it had saved before.
     await this.#options.store.commands.sendAllAgain(showTime);
-    const restored = await this.#sending.restoreConfigs(
-      session,
-      session.sessionPresent ? unsaved : undefined,
-    );
-    if (restored > 0) this.#log.info(`Brought ${restored} remote configuration(s) to the broker`);
+    this.#background("bringing configurations", () => this.#restoreConfigs(session));
+  }
+
+  async #restoreConfigs(session: BrokerSession): Promise<void> {
+    try {
+      const within = session.sessionPresent ? unsaved : undefined;
+      const restored = await this.#sending.restoreConfigs(session, within);
+      if (restored > 0) this.#log.info(`Brought ${restored} remote configuration(s) to the broker`);
+    } catch (cause) {
+      // They are brought on the next connection.
+      session.abandon(new BrokerSessionError("remote configurations are not brought", undefined, { cause }));
+      throw cause;
+    }
   }
 
   /** Runs `use` with a session that is closed in order after it, or broken off when it failed for another reason than a stop. */
@@ -233,7 +238,7 @@ class ExternalBroker implements RunningBroker {
       sessionExpiry,
       inFlight,
       maxPacket: maxPayload + packetOverhead,
-      onMessage: (message) => this.#take(message),
+      onMessage: (message) => this.#taking.take(message),
     }, signal);
     metrics.connections.inc({ listener: "broker" });
     let endSession = false;
@@ -321,87 +326,10 @@ class ExternalBroker implements RunningBroker {
     }
   }
 
-  #take({ topic, qos, payload }: BrokerMessage): { sender: string; work: Work } {
-    const parsed = parseTopic(topic);
-    if (!parsed) return { sender: "", work: () => Promise.resolve(this.#mark(topic, payload)) };
-    const leave = this.#options.state.enter("HANDLING");
-    return {
-      sender: parsed.vehicle,
-      work: () => this.#taken(topic, parsed.vehicle, parsed.channel, qos, payload, leave),
-    };
-  }
-
-  async #taken(
-    topic: string,
-    name: string,
-    channel: Channel,
-    qos: 0 | 1,
-    payload: Uint8Array,
-    leave: () => void,
-  ): Promise<(() => Promise<void>) | void> {
-    let waits = false;
-    try {
-      // Both sides hear this topic: the servers' own requests come back to them.
-      if (!isFromVehicle(channel) || (channel === "diagnostics" && isRequest(payload))) return;
-      const { inbox, registry, maxPayload = 262_144 } = this.#options;
-      const vin = await this.#names.vinOf(name);
-      if (vin === undefined) {
-        return await this.#refuse(null, topic, `${name} is neither a VIN nor a registered gateway`, payload);
-      }
-      if (payload.length > maxPayload) {
-        const reason = `expected at most ${maxPayload} bytes, got ${payload.length}`;
-        await this.#refuse(vin, topic, reason, payload);
-        const messageId = messageIdIn(parsedJson(payload));
-        // It is kept aside, and would be no smaller the next time.
-        return () =>
-          messageId === undefined ? Promise.resolve() : this.#confirmations.confirm(name, messageId);
-      }
-      this.#log.info(`Received message on ${topic}`);
-      const work = inbox.takeBytes({ vin, name, channel, topic, transport: "mqtt" }, payload);
-      const confirmed = async () => {
-        const { messageId } = await work;
-        // Who sends with QoS 0 waits for nothing.
-        if (messageId !== undefined && qos > 0) await this.#confirmations.confirm(name, messageId);
-      };
-      if (channel === "telemetry") {
-        // It waits for its batch: the vehicle's next message need not wait for it to be looked at.
-        waits = true;
-        return () => confirmed().finally(leave);
-      }
-      await work;
-      if (channel === "status") await this.#arrived(registry, vin, payload);
-      return confirmed;
-    } finally {
-      if (!waits) leave();
-    }
-  }
-
-  /** A vehicle that says that it is online has come back: what it has not shown to have is sent again in a while. */
-  async #arrived(registry: Registry, vin: string, payload: Uint8Array): Promise<void> {
-    const value = parsedJson(payload);
-    if (typeof value !== "object" || value === null || !("status" in value) || value.status !== "online") {
-      return;
-    }
-    await registry.linkedElsewhere(vin);
-    await this.#options.store.commands.sendAgain(vin, showTime);
-  }
-
   #mark(topic: string, payload: Uint8Array): void {
     const heard = this.#marks.get(new TextDecoder().decode(payload));
     if (heard) heard();
     else this.#log.debug(`Message on ${topic}: nothing that a server acts on`);
-  }
-
-  async #refuse(vin: string | null, topic: string, reason: string, payload: Uint8Array): Promise<void> {
-    this.#options.metrics.refused.inc({ listener: "broker", reason: "publish" });
-    this.#log.warn(`Message on ${topic} refused: ${reason}`);
-    await this.#options.store.inbound.reject({
-      vin,
-      source: "mqtt",
-      topic,
-      reason,
-      payload: new TextDecoder().decode(payload.subarray(0, 4096)),
-    });
   }
 
   #flush(vin: string): void {
@@ -415,19 +343,5 @@ class ExternalBroker implements RunningBroker {
       // The database is the truth: what was not sent now is sent in a later round.
       if (!this.#stopping.signal.aborted) this.#log.warn(`Failed at ${what}: ${describeError(error)}`);
     }).finally(leave);
-  }
-}
-
-function isRequest(payload: Uint8Array): boolean {
-  return isDiagnosticRequest(parsedJson(payload));
-}
-
-/** What a payload says; undefined when it is not JSON: whoever stores it says so. */
-function parsedJson(payload: Uint8Array): unknown {
-  try {
-    return parseJson(payload);
-  } catch (error) {
-    if (error instanceof JsonTextError) return undefined;
-    throw error;
   }
 }
