@@ -3,6 +3,7 @@
 
 import { Command, Option } from "commander";
 import { dirname, join, resolve } from "node:path";
+import { writeBillOfMaterials } from "../bom/sbom.ts";
 import { writeArchive } from "./archive.ts";
 import { ProcessError, runProcess } from "./processes.ts";
 import {
@@ -39,12 +40,15 @@ async function compile(options: CompileOptions): Promise<void> {
   try {
     const kind = await build(target, options, output, work);
     if (native) await probe(output, work);
+    const bill = join(dirname(output), "zonebench.cdx.json");
+    await writeBillOfMaterials(bill);
     const { size } = await Deno.stat(output);
     console.log(
       `${output}: ${(size / 1e6).toFixed(1)} MB for ${target.triple}, ${kind}${
         native ? ", starts" : ", not started here"
       }`,
     );
+    console.log(`${bill}: what it is made of (CycloneDX)`);
   } finally {
     await Deno.remove(work, { recursive: true });
   }

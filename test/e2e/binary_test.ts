@@ -148,3 +148,15 @@ fieldTest(
     assert.deepEqual(left, version.kind === "self-extracting" ? [".cache"] : []);
   },
 );
+
+fieldTest(
+  "one file tells the whole story: the demonstration ends well, and leaves nothing behind",
+  [],
+  async (machine) => {
+    const before = (await Array.fromAsync(Deno.readDir(machine.bench))).map(({ name }) => name);
+    const { code, stdout, stderr } = await run(machine, ["demo", "--fast"]);
+    assert.equal(code, 0, `${stdout}\n${stderr}`);
+    assert.match(stdout, /All \d+ steps done, \d+ checks held/);
+    assert.deepEqual((await Array.fromAsync(Deno.readDir(machine.bench))).map(({ name }) => name), before);
+  },
+);
