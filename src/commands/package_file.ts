@@ -8,7 +8,7 @@ import { parseManifest, verifyEntries, verifyLayout, verifySignature } from "../
 import type { PackageManifest } from "../contract/package.ts";
 import { importVerifyKey, type VerifyKey } from "../pqc/signature.ts";
 import { type CommonOptions, foldersOf } from "./common.ts";
-import { CommandFailed } from "./output.ts";
+import { CommandFailed, formatSize } from "./output.ts";
 
 /** What stands before a package's parts. */
 export interface InspectedPackage {
@@ -104,6 +104,19 @@ export async function inspectPackage(
     }
     throw error;
   }
+}
+
+/** What a package saves, in a line. */
+export function describePackage(manifest: PackageManifest): string {
+  const { ecus, deltas, images, parts } = totals(manifest);
+  const how = deltas === 0
+    ? "whole images"
+    : deltas === ecus
+    ? "deltas alone"
+    : `${deltas} of them as deltas`;
+  return `package of ${formatSize(parts)} for ${ecus} ECU${ecus === 1 ? "" : "s"} with ${
+    formatSize(images)
+  } of software, ${how}`;
 }
 
 /** Sums of a manifest. */

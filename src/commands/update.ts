@@ -4,7 +4,7 @@ import { Command, InvalidArgumentError, Option } from "commander";
 import { type UpdateMode, updateMode } from "../contract/campaign.ts";
 import { isFinal, type Update } from "../contract/ota.ts";
 import { routes } from "../contract/routes.ts";
-import type { RestClient } from "../contract/client.ts";
+import { ProblemError, type RestClient } from "../contract/client.ts";
 import {
   asOperator,
   interruption,
@@ -16,6 +16,7 @@ import {
   withOperator,
 } from "./common.ts";
 import { CommandFailed, examples, print, printJson, printTable, Progress } from "./output.ts";
+import { describePackage } from "./package_file.ts";
 import { describeUpdate, nextStep, waitText } from "./update_text.ts";
 
 /** Time between two looks at an update, ms. */
@@ -55,14 +56,16 @@ function start(): Command {
     )
     .action(async (options: StartOptions) => {
       const { vin, ecu, mode, retries, timeout } = options;
-      const started = await asOperator(
-        options,
-        (client) =>
-          client.call(routes.startUpdate, { body: { vin, target_ecus: ecu, mode, retries, timeout } }),
-      );
+      const started = await asOperator(options, async (client) => {
+        const answer = await client.call(routes.startUpdate, {
+          body: { vin, target_ecus: ecu, mode, retries, timeout },
+        });
+        return { ...answer, text: options.json ? undefined : await packageText(client, answer.package_id) };
+      });
       if (options.json) printJson({ update_id: started.update_id });
       else {
         print(`Update ${started.update_id} started`);
+        if (started.text !== undefined) print(`  ${started.text}`);
         print(`Next: zonebench update watch ${started.update_id}`);
       }
     });
@@ -102,13 +105,14 @@ function watch(): Command {
     .argument("[UPDATE_ID]", "which one (default: the newest)")
     .option("--timeout <seconds>", "longest time to watch", seconds, 86_400)
     .action(async (given: string | undefined, options: OperatorOptions & { timeout: number }) => {
-      const last = await asOperator(
-        options,
-        async (client) => await follow(client, given ?? await newest(client), options),
-      );
+      const { last, text } = await asOperator(options, async (client) => {
+        const last = await follow(client, given ?? await newest(client), options);
+        return { last, text: options.json ? undefined : await packageText(client, last.package_id) };
+      });
       const id = last.update_id;
       if (last.status === "completed") {
         if (!options.json) print(`Update ${id} completed${attemptText(last)}`);
+        if (text !== undefined) print(`  ${text}`);
         return;
       }
       const reasons = [
@@ -120,6 +124,19 @@ function watch(): Command {
         [`update ${id} ${last.status}${attemptText(last)}`, ...reasons].join("\n"),
       );
     });
+}
+
+/** What was sent to the vehicle, in a line; undefined where the server cannot say. */
+async function packageText(client: RestClient, packageId: string | null): Promise<string | undefined> {
+  if (packageId === null) return undefined;
+  try {
+    const { manifest } = await client.call(routes.getManifest, { path: { id: packageId } });
+    return describePackage(manifest);
+  } catch (error) {
+    // It stands beside the result, which is there: the package may have been deleted since.
+    if (error instanceof ProblemError) return undefined;
+    throw error;
+  }
 }
 
 async function newest(client: RestClient): Promise<string> {
