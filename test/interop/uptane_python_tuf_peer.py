@@ -1,13 +1,18 @@
 """The other end of uptane_python_tuf_test.ts: python-tuf, TUF's reference implementation, as a client and as a repository.
 
 `client DIR`: trusts DIR/1.root.json, updates from DIR and prints what it finds of the images that are named on standard input.
+`served URL`: the same from a server; standard input names its authority (`ca`), the client's certificate and key (`cert`, `key`),
+the file of the first root (`root`) and the images (`names`).
 `author DIR`: makes a repository in DIR, its keys ECDSA P-256 and ML-DSA-65 in turn.
 """
 
 import json
 import os
+import ssl
 import sys
 import tempfile
+import urllib.error
+import urllib.request
 from datetime import datetime, timezone
 
 from securesystemslib.signer import KEY_FOR_TYPE_AND_SCHEME, CryptoSigner
@@ -36,17 +41,37 @@ class Folder(FetcherInterface):
             yield file.read()
 
 
+class Server(FetcherInterface):
+    """Python's own TLS and HTTP, with a client certificate."""
+
+    def __init__(self, ca, cert, key):
+        self.context = ssl.create_default_context(cafile=ca)
+        self.context.load_cert_chain(cert, key)
+
+    def _fetch(self, url):
+        try:
+            with urllib.request.urlopen(url, timeout=30, context=self.context) as answer:
+                yield answer.read()
+        except urllib.error.HTTPError as error:
+            raise DownloadHTTPError(str(error), error.code) from error
+
+
 def client(folder):
     names = json.load(sys.stdin)
+    update(f"file://{folder}/", Folder(), os.path.join(folder, "1.root.json"), names)
+
+
+def served(url):
+    given = json.load(sys.stdin)
+    fetcher = Server(given["ca"], given["cert"], given["key"])
+    update(url, fetcher, given["root"], given["names"])
+
+
+def update(url, fetcher, first, names):
     with tempfile.TemporaryDirectory() as own:
-        with open(os.path.join(folder, "1.root.json"), "rb") as file:
+        with open(first, "rb") as file:
             root = file.read()
-        updater = Updater(
-            metadata_dir=own,
-            metadata_base_url=f"file://{folder}/",
-            fetcher=Folder(),
-            bootstrap=root,
-        )
+        updater = Updater(metadata_dir=own, metadata_base_url=url, fetcher=fetcher, bootstrap=root)
         updater.refresh()
         found = {name: updater.get_targetinfo(name) for name in names}
         print(json.dumps({name: info and info.to_dict() for name, info in found.items()}))
@@ -92,4 +117,4 @@ def author(folder):
     write("timestamp.json", timestamp)
 
 
-{"client": client, "author": author}[sys.argv[1]](sys.argv[2])
+{"client": client, "served": served, "author": author}[sys.argv[1]](sys.argv[2])

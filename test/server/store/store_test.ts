@@ -7,6 +7,7 @@ import { catalogueCases } from "./cases/catalogue.ts";
 import { commandCases } from "./cases/commands.ts";
 import { diagnosticCases } from "./cases/diagnostics.ts";
 import { maintenanceCases } from "./cases/maintenance.ts";
+import { signedMetadataCases } from "./cases/signed_metadata.ts";
 import { telemetryCases } from "./cases/telemetry.ts";
 import { updateCases } from "./cases/updates.ts";
 import { vciCases } from "./cases/vci.ts";
@@ -21,6 +22,7 @@ onEachStore([
   ...commandCases,
   ...brokerClientCases,
   ...diagnosticCases,
+  ...signedMetadataCases,
   ...telemetryCases,
   ...maintenanceCases,
 ]);
