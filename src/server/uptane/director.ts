@@ -49,7 +49,8 @@ export class Director {
     if (fileName.endsWith(".root.json")) return givenOut(await directory.read("director", fileName));
     if (fileName === "timestamp.json" && !await this.#isCurrent(vin)) {
       await store.transaction(async (tx) => {
-        // Another server, or another request, may have made it meanwhile.
+        // Whoever else was about to make it, here or on another server, has done so by then.
+        await tx.director.lock(vin);
         if (!await this.#isCurrent(vin, tx)) await this.direct(tx, vin);
       });
     }

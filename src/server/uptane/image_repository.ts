@@ -100,15 +100,18 @@ export class ImageRepository {
     const renewed = await this.#guarded("renewed", () => renewal(directory, validity, new Date(now)));
     for (const text of renewed?.lacking ?? []) this.#sayOnce(text);
     const missing: Image[] = [];
-    for await (const image of this.#catalogue()) {
-      if (!await this.#release(image)) missing.push(image);
-    }
+    const released: Image[] = [];
+    const look = async (image: Image, otherwise: Image[]) => {
+      if (!await this.#release(image)) otherwise.push(image);
+      else if (!image.released) released.push(image);
+    };
+    for await (const image of this.#catalogue()) await look(image, missing);
     await this.#publishAll(missing);
-    let waiting = 0;
-    for (const image of missing) if (!await this.#release(image)) waiting++;
-    if (waiting < missing.length) log.info(`${missing.length - waiting} image(s) of the catalogue published`);
+    const waiting: Image[] = [];
+    for (const image of missing) await look(image, waiting);
+    if (released.length > 0) log.info(`${released.length} image(s) of the catalogue published`);
     this.#settled = await this.#stamp();
-    const retry = waiting > 0 || renewed === undefined ? now + retryInterval : Infinity;
+    const retry = waiting.length > 0 || renewed === undefined ? now + retryInterval : Infinity;
     this.#due = Math.min(renewed?.due ?? Infinity, retry);
   }
 
