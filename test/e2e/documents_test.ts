@@ -28,6 +28,7 @@ const expectations: [command: RegExp, printed: RegExp][] = [
   [/^mosquitto_pub /, /^$/],
   [/ zonebench version$/, /^zonebench \d[^]*tls\.wasm +sha256:[0-9a-f]{64}/],
   [/ zonebench doctor$/, /All is well\.|Nothing is broken/],
+  [/ zonebench repo verify$/, /All \d+ checks passed/],
   [/ zonebench backup backup\.tar\.zst$/, /^backup\.tar\.zst: [^]*\d rows\n +\d+ files/],
   [/ zonebench restore .* --data restored$/, /^restored: restored as of /],
   [/ zonebench licenses$/, /^NAME[^]*rustls/],
