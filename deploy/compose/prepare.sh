@@ -17,7 +17,13 @@ cp /data/pki/broker-mosquitto.key /broker/broker.key
   --cafile /broker/ca.crt --certfile /broker/broker.crt --keyfile /broker/broker.key \
   --set vmg.mqtt_url=mqtts://mosquitto:8883
 
+# A vehicle is given its certificate, the key of packages, and the first roots of signed metadata.
 "$zonebench" pki issue vehicle KMHZB00BENCH00001 --data /data
 for file in ca.crt signing.pub vehicle-KMHZB00BENCH00001.crt vehicle-KMHZB00BENCH00001.key; do
   cp "/data/pki/$file" /vehicle/pki/
+done
+"$zonebench" repo init --data /data
+for repository in director image; do
+  mkdir -p "/vehicle/repo/$repository"
+  cp "/data/repo/$repository/1.root.json" "/vehicle/repo/$repository/"
 done
