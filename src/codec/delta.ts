@@ -3,7 +3,7 @@
 // that calls it: programs with other things to do call it through a CodecPool.
 
 import { createHash } from "node:crypto";
-import { DeltaBaseError } from "./errors.ts";
+import { DeltaBaseError, PackageContentError } from "./errors.ts";
 import {
   type CompressedFile,
   type CompressedRange,
@@ -14,7 +14,7 @@ import {
 import { checkDeltaSize, type ZstdBase } from "./zstd_stream.ts";
 import { deltaWindow } from "./zstd_windows.ts";
 
-/** Bytes of the base that are read and hashed at a time. */
+/** Bytes of the base that are read at a time. */
 const pieceSize = 2 ** 20;
 
 /** The image that a delta begins with. */
@@ -46,13 +46,14 @@ export async function makeDelta(
 }
 
 /**
- * Applies a delta and, where `output` is given, leaves the target there. Everything is checked: the delta and the base before
- * they are used, the target before it appears.
+ * Applies a delta and, where `output` is given, leaves the target there. The delta's hash is checked before it is used, the
+ * target's before it appears. The base's is looked at only where something is wrong: what gives the target's hash was the right
+ * one.
  *
  * Memory: the base and the target's window, which is all of it at most.
  *
  * @param range Where the delta lies, and the target as the image that must come out.
- * @throws {DeltaBaseError} If the base is not what it is said to be.
+ * @throws {DeltaBaseError} If the base has another size, or is why the target is not what must come out.
  * @throws {PackageContentError} If the delta or the target is not what `range` says.
  * @throws {RangeError} For sizes that a delta cannot have.
  * @throws {ZstdError} `no_memory`
@@ -65,31 +66,45 @@ export async function applyDelta(
 ): Promise<void> {
   checkDeltaSize("target", range.imageSize);
   const maxWindow = deltaWindow(range.imageSize);
-  await decompressRange(range, output, { ...options, maxWindow, base: zstdBase(base) });
+  const unhashed = { size: base.size, fill: (room: Uint8Array) => readBase(base, room, () => {}) };
+  try {
+    await decompressRange(range, output, { ...options, maxWindow, base: unhashed });
+  } catch (error) {
+    if (error instanceof PackageContentError && error.code !== "blob_hash") {
+      zstdBase(base).fill(new Uint8Array(base.size));
+    }
+    throw error;
+  }
 }
 
 /** The base, read to where zstd uses it; what was hashed is what is used. Filling throws {@linkcode DeltaBaseError}. */
-export function zstdBase({ path, sha256, size }: DeltaBase): ZstdBase {
+export function zstdBase(base: DeltaBase): ZstdBase {
   return {
-    size,
+    size: base.size,
     fill(room) {
-      using file = Deno.openSync(path, { read: true });
       const hash = createHash("sha256");
-      let at = 0;
-      while (at < size) {
-        const got = file.readSync(room.subarray(at, at + pieceSize));
-        if (got === null) break;
-        hash.update(room.subarray(at, at + got));
-        at += got;
-      }
-      const more = file.readSync(new Uint8Array(1)) !== null;
+      readBase(base, room, (piece) => hash.update(piece));
       const found = hash.digest("hex");
-      if (at !== size || more || found !== sha256) {
+      if (found !== base.sha256) {
         throw new DeltaBaseError(
-          `${path}: expected a base of ${size} bytes with SHA-256 ${sha256}, ` +
-            `got ${more ? `more than ${at}` : at} with ${found}`,
+          `${base.path}: expected a base with SHA-256 ${base.sha256}, got one with ${found}`,
         );
       }
     },
   };
+}
+
+/** @throws {DeltaBaseError} If the file has another size. */
+function readBase({ path, size }: DeltaBase, room: Uint8Array, take: (piece: Uint8Array) => void): void {
+  using file = Deno.openSync(path, { read: true });
+  let at = 0;
+  while (at < size) {
+    const got = file.readSync(room.subarray(at, at + pieceSize));
+    if (got === null) break;
+    take(room.subarray(at, at + got));
+    at += got;
+  }
+  const more = file.readSync(new Uint8Array(1)) !== null;
+  if (at === size && !more) return;
+  throw new DeltaBaseError(`${path}: expected a base of ${size} bytes, got ${more ? `more than ${at}` : at}`);
 }

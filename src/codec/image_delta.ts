@@ -51,7 +51,7 @@ export async function makeImageDelta(
  *
  * @param range Where the delta lies, and the target as the image that must come out. `onProgress` counts its bytes.
  * @throws {RangeError} For a base or a target that is too large for a delta.
- * @throws {DeltaBaseError} If the base is not what it is said to be.
+ * @throws {DeltaBaseError} If the base has another size, or is why the target is not what must come out.
  * @throws {PackageContentError} If the delta or the target is not what `range` says.
  */
 export async function applyImageDelta(

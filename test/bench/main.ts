@@ -17,6 +17,7 @@ const measurements: Record<string, () => Promise<{ run(): Promise<BenchRow[]> }>
   store_telemetry: () => import("./store_telemetry.ts"),
   vci_requests: () => import("./vci_requests.ts"),
   package_build: () => import("./package_build.ts"),
+  package_verify: () => import("./package_verify.ts"),
   zstd: () => import("./zstd.ts"),
 };
 

@@ -117,8 +117,8 @@ async function hexFiles(directory: string): Promise<BenchRow[]> {
   }];
 }
 
-/** Half of it repeats in short, half does not: it compresses to about the half, as executables do. */
-async function writeImage(path: string, seed: number): Promise<void> {
+/** 128 MiB, half of which repeats in short, half does not: it compresses to about the half, as executables do. */
+export async function writeImage(path: string, seed: number): Promise<void> {
   using file = await Deno.open(path, { write: true, createNew: true });
   const block = new Uint8Array(2 ** 20);
   for (let at = 0; at < imageSize; at += block.length) {

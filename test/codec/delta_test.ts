@@ -74,8 +74,10 @@ Deno.test("a delta may lie anywhere in a file", async () => {
 
 Deno.test("a base that is not what it is said to be is refused, making and applying", async () => {
   await withDelta(async ({ directory }, { base, range, back }) => {
+    const flipped = { ...base, path: `${directory}/flipped` };
+    await Deno.writeFile(flipped.path, old.map((byte) => byte ^ 1));
     const wrong = [
-      { ...base, sha256: "0".repeat(64) },
+      flipped,
       { ...base, size: old.length - 1 },
       { ...base, size: old.length + 1 },
       // The beginning is what it is said to be, but more follows.
@@ -85,6 +87,9 @@ Deno.test("a base that is not what it is said to be is refused, making and apply
       await assert.rejects(applyDelta(other, range, back), DeltaBaseError);
       await assert.rejects(makeDelta(other, base.path, back, 3), DeltaBaseError);
     }
+    // What gives the target was the right base, whatever it is said to be; a delta is not made of it.
+    const unnamed = { ...base, sha256: "0".repeat(64) };
+    await assert.rejects(makeDelta(unnamed, base.path, back, 3), DeltaBaseError);
     await assert.rejects(
       applyDelta({ ...base, path: `${directory}/none` }, range, back),
       Deno.errors.NotFound,
@@ -157,7 +162,8 @@ Deno.test("threads make and apply deltas, say how far they are, and give errors 
     await applyImageDelta(base, range, back, { pool, onProgress });
     assert.equal(bytes, range.length);
     assert.equal(sha256(await Deno.readFile(back)), sha256(target));
-    const wrong = { ...base, sha256: "0".repeat(64) };
+    const wrong = { ...base, path: `${directory}/wrong` };
+    await Deno.writeFile(wrong.path, old.map((byte) => byte ^ 1));
     await assert.rejects(applyImageDelta(wrong, range, back, { pool }), DeltaBaseError);
     const damaged = { ...range, imageSha256: "0".repeat(64) };
     await assert.rejects(applyImageDelta(base, damaged, back, { pool }), PackageContentError);

@@ -202,7 +202,9 @@ Deno.test("deltas", async (test) => {
     await report(server, { ECU_2: sha256(first) });
     const damaged = await ask(server);
     assert.equal((await encodings(server, damaged)).ECU_2, "zstd");
-    assert.ok(server.lines.some((line) => /No delta to BODY 2\.0\.0 from .*expected a base of/.test(line)));
+    assert.ok(
+      server.lines.some((line) => /No delta to BODY 2\.0\.0 from .*expected a base with SHA-256/.test(line)),
+    );
     await cancel(server, damaged);
 
     await Deno.writeFile(base, first);
