@@ -1,6 +1,7 @@
 // `zonebench pki`: the certificate authority of a bench and what it issues.
 
 import { Command, InvalidArgumentError, Option } from "commander";
+import { join } from "node:path";
 import {
   initAuthority,
   issueBroker,
@@ -21,6 +22,7 @@ import { clientProfile, serverProfiles } from "./tls.ts";
 import { placeGateways } from "./bench_description.ts";
 import { testerAlgorithms } from "./ecu_authentication.ts";
 import { examples, print, printJson, printTable, UsageError } from "./output.ts";
+import { repositoryFolder } from "./uptane.ts";
 
 export function pkiCommand(): Command {
   const command = new Command("pki").description("certificate authority and certificates under <data>/pki");
@@ -83,6 +85,7 @@ function issue(): Command {
           force: options.force ?? false,
         }, options),
       );
+      if (kind === "vehicle") print(await gatewayFiles(options));
     };
     const made = makeCommand(kind, what)
       .option("--force", "issue anew even when the present one is good")
@@ -173,6 +176,15 @@ function profileId(text: string): Profile {
     if (!(error instanceof RangeError)) throw error;
     throw new InvalidArgumentError("expected the number of a profile, 0 to 12");
   }
+}
+
+/** What else a gateway on another machine is given. */
+async function gatewayFiles(options: CommonOptions): Promise<string> {
+  const folders = foldersOf(options.data);
+  const repository = repositoryFolder(await configOf(options), folders);
+  const roots = ["director", "image"].map((name) => join(repository, name, "1.root.json"));
+  return `A gateway on another machine needs ca.crt and signing.pub of ${folders.pki} with them, and the first roots of the ` +
+    `repositories, at the same places there: ${roots.join(", ")}`;
 }
 
 function tell(result: IssueResult): void {

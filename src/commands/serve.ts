@@ -361,7 +361,7 @@ async function vehicleCredentials(directory: string, vin: string, profile: Profi
     if (!(cause instanceof CredentialsMissing)) throw cause;
     throw new CommandFailed(
       `${cause.message}; issue it where the server runs (zonebench pki issue vehicle ${vin} --profile ${profile.id}) and copy ` +
-        `vehicle-${vin}.crt, vehicle-${vin}.key, ca.crt and signing.pub to ${directory}`,
+        `vehicle-${vin}.crt, vehicle-${vin}.key, ca.crt and signing.pub to ${directory}; it names the repositories' roots, too`,
       { cause },
     );
   }

@@ -87,17 +87,16 @@ export async function startVmg(options: VmgOptions): Promise<RunningVmg> {
     const { uptane, vehicle, directory, log } = options;
     const settings = updateSettings(options.update ?? {}, vehicle.vmgId);
     const { downloadPatience: patience, retryDelay, maxRetryDelay } = settings;
-    const signed = uptane &&
-      await openSignedMetadata({
-        uptane,
-        vehicle,
-        directory,
-        state,
-        patience,
-        retryDelay,
-        maxRetryDelay,
-        log,
-      });
+    const signed = await openSignedMetadata({
+      uptane,
+      vehicle,
+      directory,
+      state,
+      patience,
+      retryDelay,
+      maxRetryDelay,
+      log,
+    });
     return assemble(options, settings, state, signed);
   } catch (error) {
     state.close();
@@ -109,7 +108,7 @@ function assemble(
   options: VmgOptions,
   settings: Required<UpdateSettings>,
   state: StateDatabase,
-  signed: SignedMetadata | undefined,
+  signed: SignedMetadata,
 ): RunningVmg {
   const { vehicle, log, credentials, profile, tlsEngine, trust, https, telemetry: source } = options;
   const { vin, vmgId } = vehicle;
@@ -171,13 +170,13 @@ function assemble(
     pool: options.pool,
   });
   const hardware = new Map<string, string>();
-  const metadata = signed?.metadata(rest);
-  const reports = signed && metadata && signed.reports(metadata, (ecuId) => {
+  const metadata = signed.metadata(rest);
+  const reports = signed.reports(metadata, (ecuId) => {
     const target = journal.lastInstalled(ecuId);
     return target && { ...target, sha256: target.hashes.sha256 };
   });
   const runner = new UpdateRunner({
-    directions: signed && metadata && new UpdateDirections({
+    directions: new UpdateDirections({
       vehicle,
       bus,
       journal,
@@ -210,7 +209,7 @@ function assemble(
     vehicle,
     rest,
     read: async (trigger, signal) => {
-      const round = await reports?.begin(signal);
+      const round = await reports.begin(signal);
       const vci = await readVci({
         vehicle,
         bus,
@@ -220,15 +219,15 @@ function assemble(
         also: async (ecu, identification, client, signal) => {
           const found = hardwareOf(identification);
           if (found !== undefined) hardware.set(ecu.ecuId, found);
-          await round?.add(ecu, identification, client, signal);
+          await round.add(ecu, identification, client, signal);
         },
         log,
         signal,
       });
-      const finished = await round?.finish();
+      const finished = await round.finish();
       return {
-        vci: { ...vci, ...finished && { version_manifest: finished.manifest } },
-        delivered: () => finished && reports?.delivered(finished),
+        vci: { ...vci, version_manifest: finished.manifest },
+        delivered: () => reports.delivered(finished),
       };
     },
     changing: () => runner.installing,

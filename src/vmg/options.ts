@@ -31,7 +31,7 @@ export interface VmgOptions {
   /** Public keys whose signature on a package is accepted. At least one. */
   packageKeys: readonly VerifyKey[];
   /** Signed metadata of updates, and version reports. */
-  uptane?: UptaneOptions;
+  uptane: UptaneOptions;
   /** Threads that verify and decompress packages; the caller closes them after the gateway. */
   pool: CodecPool;
   /** Where the REST interface is. */

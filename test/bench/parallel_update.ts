@@ -9,6 +9,7 @@ import { generateSigningKey } from "../../src/pqc/signature.ts";
 import { startVmg } from "../../src/vmg/mod.ts";
 import type { VehicleDescription } from "../../src/vmg/vehicle.ts";
 import { clientLeaf, serverLeaf, testAuthority } from "../support/certificates.ts";
+import { imagesOf, TestRepositories } from "../support/repositories.ts";
 import { Counterpart, serveFile } from "../vmg/support/counterpart.ts";
 import { canAddress, type ParallelFlashPorts } from "./parallel_flash_ecus.ts";
 import type { BenchRow } from "./row.ts";
@@ -37,12 +38,18 @@ export async function run(): Promise<BenchRow[]> {
   const directory = await Deno.makeTempDir({ prefix: "bench-update-" });
   open.defer(() => Deno.remove(directory, { recursive: true }));
   const vehicle = describe(ports);
+  const repositories = await TestRepositories.found(vin);
+  server.give(repositories);
   const vmg = await startVmg({
     vehicle,
     directory: `${directory}/${vin}`,
     credentials: await clientLeaf(authority, { commonName: `vehicle-${vin}` }),
     trust,
     packageKeys: [key.publicKey],
+    uptane: {
+      roots: repositories.roots,
+      software: { filename: "zonebench/gateway/0.1.0.bin", length: 1, sha256: "00".repeat(32) },
+    },
     pool,
     https: { hostname: "127.0.0.1", port: server.httpsPort },
     mqtt: { hostname: "127.0.0.1", port: server.mqttPort },
@@ -111,7 +118,7 @@ export async function run(): Promise<BenchRow[]> {
     }
     const output = `${directory}/package.otap`;
     const zones = [...Map.groupBy(parts, ({ zonalGatewayId }) => zonalGatewayId)];
-    const { etag } = await buildPackage({
+    const { etag, manifest } = await buildPackage({
       package_id: packageId,
       vehicle_id: vin,
       created: "2026-11-21T10:00:00Z",
@@ -123,6 +130,7 @@ export async function run(): Promise<BenchRow[]> {
       output,
       pool,
     });
+    await repositories.direct(imagesOf(manifest));
     return { bytes: await Deno.readFile(output), etag };
   }
 }

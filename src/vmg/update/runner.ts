@@ -66,8 +66,8 @@ export interface UpdateRunnerOptions {
   settings: Required<UpdateSettings>;
   /** ECUs of one zonal gateway that are read at once. */
   parallelReads: number;
-  /** What signed metadata directs. undefined: the package's signature alone counts */
-  directions: UpdateDirections | undefined;
+  /** What signed metadata directs. */
+  directions: UpdateDirections;
   /** What updates were started with. */
   terms: TermsJournal;
   /** Tells when an update's time has run out. */
@@ -333,12 +333,10 @@ export class UpdateRunner {
   ): Promise<Verified> {
     const { bus, parallelReads, directions } = this.#options;
     onStage("metadata");
-    const directed = await directions?.of(update, signal);
+    const directed = await directions.of(update, signal);
     const fetched = await fetchPackage(update, {
       ...this.#options,
-      check: (manifest) => {
-        if (directed !== undefined) directions?.match(manifest, directed);
-      },
+      check: (manifest) => directions.match(manifest, directed),
       onStage,
       onEnter: (status) => this.#enter(update, reporter, status),
       onProgress: (share) => reporter.stage(share),
