@@ -135,6 +135,32 @@ export const brokerClientCases: StoreTest[] = [
     },
   },
   {
+    name:
+      "what a broker that may have crashed was given is sent again soon; otherwise after five minutes at the latest",
+    run: async ({ store, clock }) => {
+      await registerVehicle(store);
+      await store.vehicles.setStatus(VIN, "online");
+      const { commands } = store;
+      const handed = await enter(store);
+      for (let time = 0; time < 12; time++) {
+        await commands.claim(VIN, 1000);
+        await commands.handedOver(handed.messageId, 10_000);
+        clock.advance(300_000);
+        assert.deepEqual(await commands.dueVehicles(), [VIN], `after ${time + 1} times`);
+      }
+      await commands.claim(VIN, 1000);
+      await commands.handedOver(handed.messageId, 10_000);
+      const taken = await enter(store);
+      await commands.claim(VIN, 1000);
+      await commands.handedOver(taken.messageId, 10_000);
+      await commands.acknowledge(VIN, taken.messageId);
+      await commands.sendAllAgain(5_000);
+      assert.deepEqual(await commands.dueVehicles(), []);
+      clock.advance(5_000);
+      assert.deepEqual(ids(await commands.claim(VIN, 1000)), [handed.messageId]);
+    },
+  },
+  {
     name: "an answer shows its request, a report on an update its start, and nothing else",
     run: async ({ store }) => {
       await registerVehicle(store);
