@@ -12,6 +12,7 @@ import { KeyBundle } from "../backup/key_bundle.ts";
 import type { Config } from "../config/schema.ts";
 import { DumpReader, LineSplitter } from "../server/store/dump_lines.ts";
 import { takeDump } from "./backup_database.ts";
+import { repositoryFolder } from "./uptane.ts";
 import {
   configOf,
   foldersOf,
@@ -181,11 +182,14 @@ async function write(
   return await writer.finish({ database, sqlite });
 }
 
-/** Images and packages may lie apart; in a backup they stand where they are without that. */
+/** Images, packages and repositories may lie apart; in a backup they stand where they are without that. */
 export function filesElsewhere(config: Config, root: string): Map<string, string> {
   const { files } = config.server;
-  if (files === "" || resolve(files) === resolve(root)) return new Map();
-  return new Map(["images", "packages"].map((name) => [name, join(files, name)]));
+  const folders = files === ""
+    ? []
+    : ["images", "packages"].map((name) => [name, join(files, name)] as const);
+  const all = [...folders, ["repo", repositoryFolder(config, foldersOf(root))] as const];
+  return new Map(all.filter(([name, folder]) => resolve(folder) !== resolve(join(root, name))));
 }
 
 async function writeDatabase(

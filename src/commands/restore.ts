@@ -21,6 +21,7 @@ import { type CommonOptions, configOf, foldersOf, interruption, makeCommand, wit
 import { CommandFailed, examples, formatSize, print, printJson, Progress } from "./output.ts";
 import { passPhraseVariable, readPassPhrase } from "./pass_phrase.ts";
 import { RestorePlace, writeFile } from "./restore_place.ts";
+import { placeRepositories } from "./restore_repositories.ts";
 
 interface RestoreOptions extends CommonOptions {
   replace?: boolean;
@@ -296,11 +297,16 @@ async function openDatabase(
     : await openPostgres({ url: config.database.url, connections: 2, signal });
 }
 
-/** Images and packages whose folder lies apart: named by their hash, those that are there already are the same. */
+/** What lies apart: images and packages are named by their hash, those that are there already are the same. */
 async function moveApart(place: RestorePlace, elsewhere: ReadonlyMap<string, string>): Promise<void> {
   for (const [name, folder] of elsewhere) {
     const from = join(place.draft, name);
     if (!await Deno.stat(from).then(() => true, () => false)) continue;
+    if (name === "repo") {
+      await placeRepositories(from, folder);
+      await Deno.remove(from, { recursive: true });
+      continue;
+    }
     await Deno.mkdir(folder, { recursive: true, mode: 0o750 });
     for await (const entry of Deno.readDir(from)) {
       const draft = join(folder, `${entry.name}.${crypto.randomUUID()}.tmp`);

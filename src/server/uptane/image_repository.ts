@@ -84,8 +84,7 @@ export class ImageRepository {
   async publish(image: Image): Promise<Publication> {
     if (await this.#release(image)) return { state: "published" };
     await this.#publishAll([image]);
-    const entered = await this.#options.store.images.find(image.imageId);
-    if (entered !== null && await this.#release(entered)) return { state: "published" };
+    if (await this.#release(image)) return { state: "published" };
     const waiting = (await this.#options.directory.staged()).find((it) => it.repository === "image");
     return { state: "staged", file: waiting && join("staged", "image", waiting.fileName) };
   }
@@ -102,8 +101,9 @@ export class ImageRepository {
     const missing: Image[] = [];
     const released: Image[] = [];
     const look = async (image: Image, otherwise: Image[]) => {
+      const before = image.released;
       if (!await this.#release(image)) otherwise.push(image);
-      else if (!image.released) released.push(image);
+      else if (!before) released.push(image);
     };
     for await (const image of this.#catalogue()) await look(image, missing);
     await this.#publishAll(missing);
@@ -123,10 +123,12 @@ export class ImageRepository {
     }
   }
 
-  /** Vehicles get what is published, and nothing else. @returns {Promise} whether it is */
+  /** Vehicles get what is published, and nothing else. @param image brought up to date @returns {Promise} whether it is */
   async #release(image: Image): Promise<boolean> {
     const released = await this.published(image) !== undefined;
-    if (released !== image.released) await this.#options.store.images.setReleased(image.imageId, released);
+    if (released === image.released) return released;
+    await this.#options.store.images.setReleased(image.imageId, released);
+    image.released = released;
     return released;
   }
 

@@ -4,6 +4,7 @@ import { isDeepStrictEqual } from "node:util";
 import type { InventoryEcuAnswer, InventoryEntry } from "../../contract/uptane.ts";
 import type { Logger } from "../../log.ts";
 import { algorithmOf, importPublicKey, KeyError, keyidOf } from "../../uptane/keys.ts";
+import type { KeyModel } from "../../uptane/models.ts";
 import type { InventoryEcu, ReportMemory } from "../../uptane/report.ts";
 import type { EcuKeyRow, Store } from "../store/mod.ts";
 import { InvalidArgumentError } from "../store/errors.ts";
@@ -23,39 +24,29 @@ export class Inventory {
    * @throws {InvalidArgumentError} for what is no key
    * @throws {ConflictError} when another ECU is the Primary
    */
-  async add({ vin, ecu_id: ecuId, primary, keys }: InventoryEntry): Promise<InventoryEcuAnswer> {
-    const models = [];
-    for (const [at, pem] of keys.entries()) {
-      try {
-        models.push(await importPublicKey(pem));
-      } catch (error) {
-        if (!(error instanceof KeyError)) throw error;
-        throw new InvalidArgumentError(
-          `keys.${at}`,
-          "a public key of ML-DSA-65 or ECDSA P-256 as PEM",
-          "none",
-        );
-      }
-    }
-    if (new Set(models.map(keyidOf)).size < models.length) {
-      throw new InvalidArgumentError("keys", "each key once", "one twice");
-    }
-    const row = await this.#store.ecuKeys.set({ vin, ecuId, primary, keys: models });
-    this.#log.info(`Keys of ${ecuId} of ${vin} entered`, { primary, keys: models.length });
-    const others = await this.#store.ecuKeys.of(vin);
-    return toAnswer(row, others);
+  async add(entry: InventoryEntry): Promise<InventoryEcuAnswer> {
+    const row = await this.#enter(entry, await modelsOf(entry.keys));
+    return toAnswer(row, await this.#store.ecuKeys.of(entry.vin));
   }
 
-  /** Enters what is there with other keys, or not at all. */
+  /** Enters what is there with other keys, or not at all. @throws as {@link add} */
   async adopt(entries: readonly InventoryEntry[]): Promise<void> {
-    for (const entry of entries) {
-      const rows = await this.#store.ecuKeys.of(entry.vin);
-      const present = rows.find(({ ecuId }) => ecuId === entry.ecu_id);
-      const wanted = await Promise.all(entry.keys.map(importPublicKey));
-      const same = present?.primary === entry.primary &&
-        isDeepStrictEqual(present.keys.map(keyidOf).sort(), wanted.map(keyidOf).sort());
-      if (!same) await this.add(entry);
+    for (const [vin, ofVehicle] of Map.groupBy(entries, (entry) => entry.vin)) {
+      const rows = new Map((await this.#store.ecuKeys.of(vin)).map((row) => [row.ecuId, row]));
+      for (const entry of ofVehicle) {
+        const present = rows.get(entry.ecu_id);
+        const models = await modelsOf(entry.keys);
+        const same = present?.primary === entry.primary &&
+          isDeepStrictEqual(present.keys.map(keyidOf).sort(), models.map(keyidOf).sort());
+        if (!same) await this.#enter(entry, models);
+      }
     }
+  }
+
+  async #enter({ vin, ecu_id: ecuId, primary }: InventoryEntry, keys: KeyModel[]): Promise<EcuKeyRow> {
+    const row = await this.#store.ecuKeys.set({ vin, ecuId, primary, keys });
+    this.#log.info(`Keys of ${ecuId} of ${vin} entered`, { primary, keys: keys.length });
+    return row;
   }
 
   /** @throws {NotFoundError} */
@@ -72,6 +63,23 @@ export class Inventory {
     }
     return { ecus: items.map((row) => toAnswer(row, byVin.get(row.vin) ?? [])), total };
   }
+}
+
+/** @throws {InvalidArgumentError} for what is no key, and for one that stands twice */
+async function modelsOf(keys: readonly string[]): Promise<KeyModel[]> {
+  const models: KeyModel[] = [];
+  for (const [at, pem] of keys.entries()) {
+    try {
+      models.push(await importPublicKey(pem));
+    } catch (error) {
+      if (!(error instanceof KeyError)) throw error;
+      throw new InvalidArgumentError(`keys.${at}`, "a public key of ML-DSA-65 or ECDSA P-256 as PEM", "none");
+    }
+  }
+  if (new Set(models.map(keyidOf)).size < models.length) {
+    throw new InvalidArgumentError("keys", "each key once", "one twice");
+  }
+  return models;
 }
 
 /** As checks of a manifest take it. */

@@ -359,4 +359,13 @@ Deno.test("images wait for signatures while the targets' keys are away, and are 
     "BODY_CONTROLLER/HW1/1.3.0.bin",
     "BODY_CONTROLLER/HW1/1.3.0.bin",
   ]);
+
+  // A catalogue that is older than its repositories: they are founded anew, and all of it is published; vehicles whose roots are
+  // the new ones are told the same as before.
+  await Deno.rename(folder.path, `${folder.path}.before`);
+  await server.restart();
+  const again = await server.operator.rest.call(routes.listFirmware, { query: {} });
+  assert.deepEqual(again.images.map(({ target }) => target), ["published", "published", "published"]);
+  const { targets: same } = await look(server, await vehicleStore(server));
+  assert.deepEqual(same.map(({ filename }) => filename), targets.map(({ filename }) => filename));
 });

@@ -338,3 +338,24 @@ Deno.test("where version reports are required, a vehicle without them is refused
   await refused(server, "manifest_required", vci());
   assert.equal((await state(server)).reported, undefined);
 });
+
+Deno.test("a manifest of a thousand ECUs whose reports bear ML-DSA-65 fits, and is checked", async () => {
+  const signer = await generateSigner("ml-dsa-65");
+  const ids = Array.from({ length: 999 }, (_, at) => `ECU_${at}`);
+  const keys = [signer.key.keyval.public];
+  await using server = await startTestServer("127.0.86.3", {
+    uptane: {
+      inventory: [vmg, ...ids].map((ecu_id) => ({ vin: vinA, ecu_id, primary: ecu_id === vmg, keys })),
+    },
+  });
+  await server.vehicleA.rest.call(routes.registerVehicle, {
+    body: { vin: vinA, vmg_id: vmg, vehicle_model: "Test", vehicle_year: 2026 },
+  });
+  const reports = await Promise.all([vmg, ...ids].map((id) => makeReport(running(id, "1.0.0"), [signer])));
+  const bytes = await makeManifest({ vehicleId: vinA, primaryEcuId: vmg, reports }, [signer]);
+  assert.ok(bytes.length > 6_000_000);
+  const sent = signedDocument.parse(JSON.parse(new TextDecoder().decode(bytes)));
+  const ecus = ids.map((id) => ecu(id, "1.0.0"));
+  assert.equal((await send(server, vci(sent, ecus))).verified, true);
+  await refused(server, "report_nonce", vci(sent, ecus));
+});
