@@ -6,6 +6,7 @@ import { describeError } from "../../log.ts";
 import { controlMessage, type Outbox } from "../outbox.ts";
 import { StoreError } from "../store/errors.ts";
 import type { Store, Update } from "../store/mod.ts";
+import { NothingToUpdate } from "./targets.ts";
 import type { UpdateService } from "./updates.ts";
 
 export interface CampaignsOptions {
@@ -17,6 +18,8 @@ export interface CampaignsOptions {
   commandTimeout?: number;
   /** How long a vehicle may be silent once an update's time has run out, in milliseconds. @default 300000 */
   deadlineGrace?: number;
+  /** @default the system's clock */
+  now?: () => Date;
 }
 
 /** The update cannot be approved. */
@@ -93,6 +96,10 @@ export class CampaignService {
       } catch (error) {
         // The database is away: the next round tries it once more.
         if (error instanceof StoreError) throw error;
+        // So it does where the vehicle has yet to say what it runs.
+        if (error instanceof NothingToUpdate && error.code === "no_report" && this.#mayReportYet(failed)) {
+          continue;
+        }
         const why = describeError(error).slice(0, 500);
         if (!await this.#store.campaigns.callOff(failed.updateId, why)) continue;
         this.#log.warn(`Update ${failed.updateId} of ${failed.vin} is not tried again: ${why}`);
@@ -100,6 +107,12 @@ export class CampaignService {
       }
     }
     return begun;
+  }
+
+  #mayReportYet({ retryAt, deadline }: Update): boolean {
+    const now = (this.#options.now?.() ?? new Date()).getTime();
+    return retryAt !== null && now < retryAt.getTime() + this.#commandTimeout &&
+      (deadline === null || now < deadline.getTime());
   }
 
   /** Stops updates whose time has run out, and gives up those whose vehicle says nothing then. @returns how many */

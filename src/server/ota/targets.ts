@@ -77,7 +77,12 @@ export class UpdateTargets {
   /** The images of an update once more, for the ECUs as they were reported last. @throws as {@link choose} */
   async again(update: Update): Promise<Outdated[]> {
     const report = await this.#options.registry.directingVci(update.vin);
-    if (!report) throw new NothingToUpdate(`vehicle ${update.vin} has no report any more`, "no_report");
+    if (!report) {
+      throw new NothingToUpdate(
+        `vehicle ${update.vin} has no report that can direct an update any more`,
+        "no_report",
+      );
+    }
     const rows = (await this.#store.updates.ecus([update.updateId])).get(update.updateId) ?? [];
     const targets: Outdated[] = [];
     for (const { ecuId, imageId, fromVersion } of rows) {
