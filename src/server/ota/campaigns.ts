@@ -36,6 +36,8 @@ export class CampaignService {
   readonly #log: Logger;
   readonly #commandTimeout: number;
   readonly #grace: number;
+  /** Updates whose next attempt waits for a report that was asked for. */
+  readonly #asked = new Set<string>();
 
   constructor(options: CampaignsOptions) {
     this.#options = options;
@@ -93,20 +95,34 @@ export class CampaignService {
     for (const failed of await this.#store.campaigns.due()) {
       try {
         if (await this.#options.updates.retry(failed) !== undefined) begun++;
+        this.#asked.delete(failed.updateId);
       } catch (error) {
         // The database is away: the next round tries it once more.
         if (error instanceof StoreError) throw error;
         // So it does where the vehicle has yet to say what it runs.
         if (error instanceof NothingToUpdate && error.code === "no_report" && this.#mayReportYet(failed)) {
+          await this.#askForReport(failed);
           continue;
         }
         const why = describeError(error).slice(0, 500);
+        this.#asked.delete(failed.updateId);
         if (!await this.#store.campaigns.callOff(failed.updateId, why)) continue;
         this.#log.warn(`Update ${failed.updateId} of ${failed.vin} is not tried again: ${why}`);
         this.#options.updates.tell({ ...failed, retryAt: null });
       }
     }
     return begun;
+  }
+
+  /** Asks the vehicle what it runs, once for each update that waits for that. */
+  async #askForReport({ updateId, vin }: Update): Promise<void> {
+    if (this.#asked.has(updateId)) return;
+    const { outbox } = this.#options;
+    const vehicle = await this.#store.vehicles.get(vin);
+    const message = { message_id: outbox.newId(), command: "REPORT_VCI" as const };
+    await outbox.send(controlMessage(vehicle, message, { lifetime: this.#commandTimeout }));
+    this.#asked.add(updateId);
+    this.#log.info(`Update ${updateId}: its next attempt waits for a report of ${vehicle.vmgId}`);
   }
 
   #mayReportYet({ retryAt, deadline }: Update): boolean {

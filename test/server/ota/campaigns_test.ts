@@ -5,6 +5,7 @@ import { ProblemError } from "../../../src/contract/client.ts";
 import { type Control, control } from "../../../src/contract/mqtt.ts";
 import type { Update } from "../../../src/contract/ota.ts";
 import { routes } from "../../../src/contract/routes.ts";
+import { generateSigner } from "../../../src/uptane/keys.ts";
 import {
   type Caller,
   chunks,
@@ -198,6 +199,30 @@ Deno.test("approvals, attempts and time-outs hold over restarts of the server", 
       assert.equal((await get(id)).waiting, null);
     });
   }
+
+  await t.step(
+    "an attempt whose vehicle has yet to report waits for that, and the vehicle is asked once",
+    async () => {
+      await commands(vehicle(), vinA);
+      const id = await begin({ retries: 1 });
+      await commandFor(vehicle(), "START_OTA_UPDATE");
+      // From now on only signed reports direct updates, and there is none.
+      const { key } = await generateSigner("ecdsa-p256");
+      const entry = { vin: vinA, ecu_id: "VMG-001", primary: true, keys: [key.keyval.public] };
+      await rest().call(routes.addToInventory, { body: entry });
+      await tell(id, "failed");
+      const asked = () =>
+        server.lines.filter((line) => line.includes(`${id}: its next attempt waits for a report`));
+      await eventually("the vehicle is asked for a report", () => asked().length > 0);
+      assert.ok((await commands(vehicle(), vinA)).some(({ command }) => command === "REPORT_VCI"));
+      assert.equal((await get(id)).waiting?.for, "retry");
+      await rest().call(routes.removeFromInventory, { body: { vin: vinA, ecu_id: "VMG-001" } });
+      const start = await commandFor(vehicle(), "START_OTA_UPDATE");
+      assert.deepEqual([start.attempt, start.attempts], [2, 2]);
+      assert.equal(asked().length, 1, "it is asked once");
+      await tell(start.update_id, "cancelled");
+    },
+  );
 
   await t.step("an attempt that is waited for is called off by a cancel, or by another update", async () => {
     await commands(vehicle(), vinA);
