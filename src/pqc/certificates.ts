@@ -15,7 +15,7 @@ import {
   PemConverter,
   SubjectAlternativeNameExtension,
   SubjectKeyIdentifierExtension,
-  type X509Certificate,
+  X509Certificate,
   X509CertificateGenerator,
 } from "@peculiar/x509";
 import { isIP } from "node:net";
@@ -173,6 +173,12 @@ export function keyAlgorithmOf(certificate: X509Certificate): string {
   const { algorithm } = certificate.publicKey;
   const curve: unknown = "namedCurve" in algorithm ? algorithm.namedCurve : undefined;
   return typeof curve === "string" ? `${algorithm.name} ${curve}` : algorithm.name;
+}
+
+/** When the first certificate of a PEM text begins and ends to be good. */
+export function validityOf(pem: string): { notBefore: Date; notAfter: Date } {
+  const { notBefore, notAfter } = new X509Certificate(pem);
+  return { notBefore, notAfter };
 }
 
 /** A certificate as PEM, with the newline that ends a text file. */

@@ -32,6 +32,13 @@ export function checkResumption(resumption: boolean | undefined): void {
   }
 }
 
+/** @throws {RangeError} when there is a clock: the runtime's own stack goes by the system's. */
+export function checkNoClock(clock: unknown): void {
+  if (clock !== undefined) {
+    throw new RangeError('clock: expected none with the engine "native", which goes by the system\'s');
+  }
+}
+
 /** @throws {RangeError} when there is a tap: the runtime's own stack keeps its secrets, so a record could not be read. */
 export function checkNoTap(tap: unknown): void {
   if (tap !== undefined) {

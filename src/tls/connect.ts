@@ -1,10 +1,11 @@
 // connect(): opens a TLS 1.3 connection, shows the own certificate and verifies the server's.
 
 import { defaultProfileId, type Profile, profileById } from "../pqc/profiles.ts";
-import { checkNoTap, checkPort, checkPositive, defaultHandshakeTimeout } from "./checks.ts";
+import { checkNoClock, checkNoTap, checkPort, checkPositive, defaultHandshakeTimeout } from "./checks.ts";
 import { connectFrom, type TcpStream } from "./bound_connection.ts";
 import { EngineClient } from "./engine/endpoint.ts";
 import { EngineTrap } from "./engine/failures.ts";
+import { instanceByClock } from "./engine/instance.ts";
 import { certificatesFromPem } from "./engine/pem.ts";
 import { engineOffer, factsOf, forget } from "./engine_link.ts";
 import { EngineSocket, located } from "./engine_socket.ts";
@@ -32,10 +33,11 @@ export async function connect(options: ConnectOptions): Promise<TlsConnection> {
   checkPositive("timeout", timeout);
   if (options.engine === "native") {
     checkNoTap(options.tap);
+    checkNoClock(options.clock);
     return await connectNative(options);
   }
   signal?.throwIfAborted();
-  const client = clientFor(credentials, trust, profile);
+  const client = clientFor(credentials, trust, profile, options.clock);
   const where = `TLS connection to ${hostname}:${port}`;
 
   /** Why this end gave up, which counts more than what follows from it. */
@@ -99,6 +101,7 @@ interface KnownClient {
   readonly key: string;
   readonly trust: string;
   readonly profile: Profile;
+  readonly clock: (() => number) | undefined;
 }
 
 /** The engine's clients by the credentials that they show: they remember their sessions. */
@@ -107,17 +110,26 @@ const clients = new WeakMap<Credentials, KnownClient[]>();
 /** What nobody has the credentials of any more is given back. */
 const unused = new FinalizationRegistry<EngineClient>((client) => client.free());
 
-function clientFor(credentials: Credentials, trust: string, profile: Profile): EngineClient {
+function clientFor(
+  credentials: Credentials,
+  trust: string,
+  profile: Profile,
+  clock: (() => number) | undefined,
+): EngineClient {
   const known = clients.get(credentials) ?? [];
   const { certificateChain: chain, privateKey: key } = credentials;
   const found = known.find((it) =>
-    it.chain === chain && it.key === key && it.trust === trust && it.profile === profile
+    it.chain === chain && it.key === key && it.trust === trust && it.profile === profile &&
+    it.clock === clock
   );
   if (found !== undefined) return found.client;
   const offer = engineOffer(profile, credentials);
-  const client = new EngineClient({ offer, trust: certificatesFromPem("trust", trust) });
+  const client = new EngineClient(
+    { offer, trust: certificatesFromPem("trust", trust) },
+    clock && (() => instanceByClock(clock)),
+  );
   forget([offer]);
   unused.register(credentials, client);
-  clients.set(credentials, [...known, { client, chain, key, trust, profile }]);
+  clients.set(credentials, [...known, { client, chain, key, trust, profile, clock }]);
   return client;
 }

@@ -20,8 +20,12 @@ export interface HttpsAgentOptions
   bodyTimeout?: number;
   /** Gives the address that the next connection leaves from, or throws when there is none. @default the system chooses */
   localAddress?: () => string | undefined;
+  /** Gives the clock of the next connection, see `ConnectOptions.clock`. @default the system's */
+  clock?: () => (() => number) | undefined;
   /** Called for each connection that was made. */
   onConnected?: (connection: TlsConnection) => void;
+  /** Called for each connection that was not. */
+  onFailed?: (error: unknown) => void;
   /** Aborts connections that are being made. */
   signal?: AbortSignal;
 }
@@ -94,14 +98,18 @@ function makeAgent(options: HttpsAgentOptions): Agent {
       // A URL keeps the brackets of an IPv6 address; a socket takes none.
       const hostname = target.hostname.replace(/^\[(.*)\]$/, "$1");
       const to = { hostname, port, credentials, profile, trust, serverName, engine, timeout, signal };
-      Promise.try(() => connect({ ...to, localAddress: options.localAddress?.() })).then(
-        (connection) => {
-          onConnected?.(connection);
-          // undici asks for a Socket in its types and works with any Duplex: it reads, writes and destroys.
-          callback(null, connection.stream as Socket);
-        },
-        (error: unknown) => callback(error instanceof Error ? error : new Error(String(error)), null),
-      );
+      Promise.try(() => connect({ ...to, localAddress: options.localAddress?.(), clock: options.clock?.() }))
+        .then(
+          (connection) => {
+            onConnected?.(connection);
+            // undici asks for a Socket in its types and works with any Duplex: it reads, writes and destroys.
+            callback(null, connection.stream as Socket);
+          },
+          (error: unknown) => {
+            options.onFailed?.(error);
+            callback(error instanceof Error ? error : new Error(String(error)), null);
+          },
+        );
     },
   });
 }

@@ -139,6 +139,8 @@ export interface ConnectOptions {
   serverName?: string;
   /** Address of this machine that the connection leaves from. @default the system chooses */
   localAddress?: string;
+  /** The time by which certificates are good or not, ms since 1970; the engine in WebAssembly alone. @default the system's */
+  clock?: () => number;
   /** Longest TCP connect and handshake together, in milliseconds. @default 10000 */
   timeout?: number;
   /** Records the connection; the engine in WebAssembly alone can give its secrets. @default nothing is recorded, no secret leaves the engine */

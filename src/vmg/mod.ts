@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { RestClient } from "../contract/client.ts";
 import type { Control } from "../contract/mqtt.ts";
 import type { Logger } from "../log.ts";
+import { validityOf } from "../pqc/certificates.ts";
 import { httpsAgent } from "../tls/https_agent.ts";
 import { VehicleBus } from "./bus/bus.ts";
 import { DiagnosticResponder } from "./diagnostics/responder.ts";
@@ -34,6 +35,7 @@ import { TermsJournal } from "./update/terms.ts";
 import { UpdateRunner } from "./update/runner.ts";
 import { SelfUpdate } from "./update/self_update.ts";
 import { hardwareOf, readVci } from "./vci.ts";
+import { LinkClock } from "./uptane/link_clock.ts";
 import { openSignedMetadata, type SignedMetadata } from "./uptane/signed_metadata.ts";
 import { checkVehicle } from "./vehicle.ts";
 import { settledWithin } from "../wait.ts";
@@ -118,7 +120,7 @@ function assemble(
 
   const network = link.network ?? systemNetwork;
   let httpsAddress: string | null = null;
-  const dispatcher = httpsAgent({
+  const httpsLink = {
     credentials,
     profile,
     engine: tlsEngine,
@@ -126,6 +128,11 @@ function assemble(
     serverName: https.serverName,
     timeout: link.connectTimeout,
     localAddress: () => network.bindAddress,
+  };
+  const dispatcher = httpsAgent({
+    ...httpsLink,
+    clock: () => linkClock?.clock,
+    onFailed: (error) => linkClock?.failed(error),
     onConnected: ({ localAddress }) => httpsAddress = bareAddress(localAddress),
   });
   const leaveHttps = () => {
@@ -171,6 +178,22 @@ function assemble(
   });
   const hardware = new Map<string, string>();
   const metadata = signed.metadata(rest);
+  // The runtime's own stack goes by the machine's clock, whatever that says.
+  const linkClock = tlsEngine === "native" ? undefined : new LinkClock({
+    validity: validityOf(credentials.certificateChain),
+    latest: () => signed.clock.latest,
+    attest: async (clock, signal) => {
+      const agent = httpsAgent({ ...httpsLink, clock: () => clock });
+      try {
+        const once = new RestClient({ origin, dispatcher: agent, timeout: link.requestTimeout });
+        return await metadata.attest(signal, once);
+      } finally {
+        await agent.destroy();
+      }
+    },
+    machine: options.machineClock,
+    log: log.child("Link"),
+  });
   const reports = signed.reports(metadata, (ecuId) => {
     const target = journal.lastInstalled(ecuId);
     return target && { ...target, sha256: target.hashes.sha256 };
@@ -265,6 +288,8 @@ function assemble(
     network,
     addressInterval: link.addressInterval ?? 10_000,
     interfaceInterval: link.interfaceInterval ?? 500,
+    clock: () => linkClock?.clock,
+    onFailed: (error) => linkClock?.failed(error),
     onMessage: (topic, payload) => inbox.take(topic, payload),
     onConnected: async ({ forgotten }) => {
       // Its database may be another one.
@@ -320,7 +345,15 @@ function assemble(
     log: log.child("Heartbeat"),
   });
   if (source !== undefined) log.info(`Telemetry comes from ${source.name}`);
-  const workers = [responder, runner, reporter, selfUpdate, pulse, communication];
+  const workers = [
+    responder,
+    runner,
+    reporter,
+    selfUpdate,
+    pulse,
+    communication,
+    ...linkClock === undefined ? [] : [linkClock],
+  ];
   responder.start();
   runner.start();
   reporter.start();

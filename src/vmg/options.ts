@@ -26,6 +26,8 @@ export interface VmgOptions {
   mqttProfile?: Profile;
   /** What carries TLS. @default "wasm" */
   tlsEngine?: TlsEngine;
+  /** The machine's clock, ms since 1970, by which the server's certificate is good or not. @default Date.now */
+  machineClock?: () => number;
   /** Certificates, PEM, that the server's chain must end in. */
   trust: string;
   /** Public keys whose signature on a package is accepted. At least one. */

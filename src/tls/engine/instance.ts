@@ -177,6 +177,18 @@ export class Instance {
   }
 }
 
+const byClock = new WeakMap<() => number, Instance>();
+
+/** The instance whose clock is not the system's: certificates are good or not by that one. One for each, until it traps. */
+export function instanceByClock(now: () => number): Instance {
+  let found = byClock.get(now);
+  if (found === undefined || found.trap !== undefined) {
+    found = new Instance({ ...systemHost, now });
+    byClock.set(now, found);
+  }
+  return found;
+}
+
 let current: Instance | undefined;
 
 /** The instance that new connections use: one for the whole program, until it traps. */

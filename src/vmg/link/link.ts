@@ -25,6 +25,10 @@ export interface LinkOptions {
   profile?: Profile;
   engine?: TlsEngine;
   trust: string;
+  /** Gives the clock of the next connection, see `ConnectOptions.clock`. @default the system's */
+  clock?: () => (() => number) | undefined;
+  /** Called for each connection that could not be made. */
+  onFailed?: (error: unknown) => void;
   outbox: Outbox;
   confirmations: Confirmations;
   /** First and largest upper bound of the wait before another try. */
@@ -222,6 +226,7 @@ export class Link {
       const session = await openSession({
         ...this.#options,
         localAddress: this.#options.network.bindAddress,
+        clock: this.#options.clock?.(),
         clientId: vehicleClientId(vin),
         subscriptions: names.flatMap((name) =>
           (["control", "diagnostics", "config"] as const).map((channel) => topicOf(name, channel))
@@ -247,6 +252,7 @@ export class Link {
     } catch (error) {
       if (!this.#stopping.signal.aborted) {
         this.#failed++;
+        this.#options.onFailed?.(error);
         this.#log.warn(`Connection failed: ${explain(error)}`);
         this.#watch.look();
       }

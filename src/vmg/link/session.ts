@@ -21,6 +21,8 @@ export interface SessionOptions {
   profile?: Profile;
   engine?: TlsEngine;
   trust: string;
+  /** See `ConnectOptions.clock`. @default the system's */
+  clock?: () => number;
   clientId: string;
   /** Topics to subscribe to, QoS 1. */
   subscriptions: readonly string[];
@@ -79,6 +81,7 @@ export async function openSession(options: SessionOptions): Promise<MqttSession>
     profile,
     engine,
     trust,
+    clock: options.clock,
     timeout: connectTimeout,
     signal,
   });

@@ -53,10 +53,11 @@ export class UpdateMetadata {
   /**
    * Gets the time attested, once.
    *
+   * @param rest Leads to the server. @default as everything else goes
    * @throws {UptaneError} when it is refused, which is noted; {@link StoreError}; the network's errors and the signal's reason
    */
-  attest(signal: AbortSignal): Promise<Date> {
-    return this.#inTurn(signal, () => this.#noting(() => this.#attest(signal)));
+  attest(signal: AbortSignal, rest = this.#options.rest): Promise<Date> {
+    return this.#inTurn(signal, () => this.#noting(() => this.#attest(signal, rest)));
   }
 
   /**
@@ -125,7 +126,7 @@ export class UpdateMetadata {
     const { targets, director, image } = await verifyFully({
       store,
       fetcher: metadataFetcher(rest, vin),
-      time: await this.#attest(signal),
+      time: await this.#attest(signal, rest),
       vehicleId: vin,
       ecus,
       limits: this.#limits,
@@ -139,12 +140,12 @@ export class UpdateMetadata {
     return targets;
   }
 
-  async #attest(signal: AbortSignal): Promise<Date> {
-    const { vin, store, rest, clock } = this.#options;
+  async #attest(signal: AbortSignal, rest: RestClient): Promise<Date> {
+    const { vin, store, clock } = this.#options;
     const time = await attestTime({
       store,
       fetcher: metadataFetcher(rest, vin),
-      ask: (nonces) => this.#ask(nonces, signal),
+      ask: (nonces) => this.#ask(nonces, signal, rest),
       previous: clock.latest,
       limits: this.#limits,
       signal,
@@ -154,9 +155,9 @@ export class UpdateMetadata {
     return time;
   }
 
-  async #ask(nonces: readonly string[], signal: AbortSignal): Promise<Uint8Array> {
+  async #ask(nonces: readonly string[], signal: AbortSignal, rest: RestClient): Promise<Uint8Array> {
     const subject = "attested time";
-    const answer = await retrieve(timeFetcher(this.#options.rest, nonces), {
+    const answer = await retrieve(timeFetcher(rest, nonces), {
       request: {
         repository: "director",
         role: "time",

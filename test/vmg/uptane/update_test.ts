@@ -163,6 +163,39 @@ for (const [what, years] of [["behind", 5], ["ahead", -5]] as const) {
   });
 }
 
+for (const [what, years] of [["behind", -5], ["ahead", 5]] as const) {
+  Deno.test(`a vehicle whose machine's clock is years ${what} comes to its server all the same, and updates`, async () => {
+    await using bench = await TestBench.start();
+    // By this clock the server's certificate is not good.
+    await bench.vmg({ machineClock: () => Date.now() + years * 365 * day });
+    await bench.server.connected();
+    const off = bench.lines.find((line) => line.includes("clock is off by"));
+    assert.match(String(off), new RegExp(`clock is off by 157[67]\\d{5} s: it is 20`));
+    assert.equal((await run(bench, await bench.package(["ECU_001"], small))).status, "completed");
+    assert.deepEqual(reportedAttacks(bench)[0], []);
+  });
+}
+
+Deno.test("while the clock is wrong, a server that cannot sign the time hears of nothing but nonces", async () => {
+  await using bench = await TestBench.start();
+  const others = await TestRepositories.found(vin);
+  bench.server.give(others);
+  await bench.vmg({ machineClock: () => Date.now() + 5 * 365 * day });
+  await bench.server.until(
+    "the time is refused",
+    () => bench.lines.some((line) => line.includes("The time is not attested: attested time: ")),
+  );
+  await bench.stop();
+  assert.ok(bench.server.calls.length > 0);
+  // The time, and whether there is a newer root whose key may have signed it.
+  assert.ok(
+    bench.server.calls.every(({ path }) =>
+      /^\/api\/v1\/uptane\/(?:time|director\/[^/]+\/2\.root\.json)$/.test(path)
+    ),
+  );
+  assert.deepEqual(bench.server.published, []);
+});
+
 const unwell: RepositoryAnswer = { status: 503, bytes: new TextEncoder().encode("{}") };
 
 Deno.test("a network and a server that are unwell for a while are no attack", async () => {
