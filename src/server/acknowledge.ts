@@ -15,7 +15,7 @@ export async function acknowledge(
   const outcome = await outbox.acknowledge(vin, messageId);
   if (outcome === "acknowledged") {
     const command = await outbox.find(messageId);
-    if (command) await updates.commandTaken(command);
+    if (command) await updates.reports.commandTaken(command);
   }
   return outcome;
 }

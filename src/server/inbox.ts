@@ -192,7 +192,11 @@ export class Inbox {
 
   async #report(message: IncomingMessage, value: z.output<typeof updateReport>): Promise<Outcome> {
     const { updates } = this.#options;
-    const done = await this.#once(message, value.message_id, (tx) => updates.report(message.vin, value, tx));
+    const done = await this.#once(
+      message,
+      value.message_id,
+      (tx) => updates.reports.report(message.vin, value, tx),
+    );
     if (done === "duplicate") return { result: "duplicate" };
     if (done.result === "unknown") {
       return await this.#refuse(
@@ -202,7 +206,7 @@ export class Inbox {
       );
     }
     await this.#options.outbox.shown(message.vin, { updateId: value.update_id });
-    await updates.afterReport(done);
+    await updates.reports.afterReport(done);
     return { result: "stored" };
   }
 

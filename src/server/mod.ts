@@ -35,6 +35,7 @@ import { Catalogue } from "./ota/catalogue.ts";
 import { Deltas } from "./ota/deltas.ts";
 import { PackageService } from "./ota/packages.ts";
 import { UpdateTargets } from "./ota/targets.ts";
+import { UpdateReports } from "./ota/update_reports.ts";
 import { UpdateService } from "./ota/updates.ts";
 import { Outbox } from "./outbox.ts";
 import { Registry } from "./registry.ts";
@@ -156,10 +157,10 @@ async function start(options: ServerOptions, undo: Undo): Promise<RunningServer>
     ...options.updates,
     store,
     targets: new UpdateTargets({ store, registry, log }),
+    reports: new UpdateReports({ ...options.updates, store, outbox, events, metrics, log }),
     packages,
     director,
     outbox,
-    events,
     metrics,
     log,
   });

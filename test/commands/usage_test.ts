@@ -49,6 +49,15 @@ Deno.test("wrong usage ends with 2 and says what is wrong on standard error", as
       ],
       [["flash", "ECU_001", "a.hex", "ECU_001", "b.hex"], /expected each ECU once, got ECU_001 twice/],
       [["pki", "issue", "vehicle"], /missing required argument 'VIN'/],
+      [["update", "start", "--vin", "V", "--mode", "soon"], /choices are forced, when-parked, approve/],
+      [["update", "start", "--vin", "V", "--retries", "11"], /expected a whole number from 0 to 10/],
+      [["update", "start", "--vin", "V", "--timeout", "1w"], /expected a time from 1s to 365d/],
+      [
+        ["firmware", "add", "x", "--condition", "speed<0"],
+        /expected a signal and a limit such as speed<=0, .*got "speed<0"/,
+      ],
+      [["firmware", "add", "x", "--depends-on", "DOOR@1"], /expected an ECU type .*got "DOOR@1"/],
+      [["firmware", "add", "x", "--release", "-1"], /expected a whole number from 0 to 4294967295/],
     ] as const
   ) {
     const { code, stdout, stderr } = await run([...args]);
@@ -66,6 +75,14 @@ Deno.test("a server that does not run is a failure that says how to start it", a
   const { code, stderr } = await program.run(["firmware", "list"]);
   assert.equal(code, 1);
   assert.match(stderr, /Is the server running\? Start it with: deno task zonebench serve/);
+});
+
+Deno.test("where no gateway has run there is no update to approve, and that is said", async () => {
+  for (const args of [["vehicle", "updates"], ["vehicle", "approve"]]) {
+    const { code, stderr } = await run(args, true);
+    assert.equal(code, 1);
+    assert.match(stderr, /no gateway has run with the folder .*KMHZB00BENCH00001/);
+  }
 });
 
 Deno.test("without certificates a command says where they were looked for", async () => {

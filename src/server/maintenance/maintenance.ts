@@ -75,7 +75,7 @@ export class Maintenance {
     const seldom = (name: string, run: Task["run"]): Task => ({ name, interval: slowInterval, run, due: 0 });
     this.#tasks = [
       often("offline vehicles", async () => void await registry.sweepSilent(this.#offlineAfter)),
-      often("silent updates", async () => void await updates.sweepSilent()),
+      often("silent updates", async () => void await updates.reports.sweepSilent()),
       often("updates out of time", async () => void await campaigns.sweepDeadlines()),
       often("further attempts", async () => void await campaigns.sweepRetries()),
       often("unanswered diagnostics", async () => void await diagnostics.sweepTimedOut()),

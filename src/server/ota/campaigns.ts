@@ -84,7 +84,7 @@ export class CampaignService {
       return { update, message };
     }
     this.#log.info(`Update ${update.updateId} of ${vehicle.vmgId} approved by ${operator}`);
-    updates.tell(update);
+    updates.reports.tell(update);
     outbox.flush(vehicle.vin);
     return { update, message: "approved; the vehicle is told, and goes on once it is parked" };
   }
@@ -108,7 +108,7 @@ export class CampaignService {
         this.#asked.delete(failed.updateId);
         if (!await this.#store.campaigns.callOff(failed.updateId, why)) continue;
         this.#log.warn(`Update ${failed.updateId} of ${failed.vin} is not tried again: ${why}`);
-        this.#options.updates.tell({ ...failed, retryAt: null });
+        this.#options.updates.reports.tell({ ...failed, retryAt: null });
       }
     }
     return begun;
@@ -139,7 +139,7 @@ export class CampaignService {
       await updates.cancel(updateId, `its time ran out at ${deadline?.toISOString()}`);
     }
     const overdue = await this.#store.campaigns.failOverdue(this.#grace);
-    for (const update of overdue) await updates.endedHere(update);
+    for (const update of overdue) await updates.reports.endedHere(update);
     return late.length + overdue.length;
   }
 }

@@ -28,6 +28,7 @@ export class RequirementUnmet extends Error {
  * Checks what the images ask for.
  * @param ecus the vehicle's last report
  * @param catalogue every image for the targets' types and hardware
+ * @param outdated what could be updated as well
  * @returns the targets, each with the ECUs of this update that are activated before it
  * @throws {RequirementUnmet} naming the first thing that is missing, and what to do
  */
@@ -35,12 +36,15 @@ export function checkRequirements(
   targets: readonly Outdated[],
   ecus: readonly VciEcu[],
   catalogue: readonly Image[],
+  outdated: readonly Outdated[] = [],
 ): Outdated[] {
   const byTarget = Map.groupBy(catalogue, targetKey);
   for (const target of targets) checkRelease(target, byTarget.get(targetKey(target.image)) ?? []);
   const updated = new Map(targets.map((target) => [target.ecu.ecu_id, target]));
   const ordered = targets.map((target) => {
-    const before = target.image.dependsOn.flatMap((needed) => resolve(target, needed, ecus, updated));
+    const before = target.image.dependsOn.flatMap((needed) =>
+      resolve(target, needed, ecus, updated, outdated)
+    );
     return { ...target, dependsOn: [...new Set(before)].sort() };
   });
   checkCycles(ordered);
@@ -106,6 +110,7 @@ function resolve(
   needed: ImageDependency,
   ecus: readonly VciEcu[],
   updated: ReadonlyMap<string, Outdated>,
+  outdated: readonly Outdated[],
 ): string[] {
   const what = formatDependency({ ecu_type: needed.ecuType, version: needed.version });
   const who = `${ecu.ecu_id}: ${image.version} needs ${what}`;
@@ -114,19 +119,24 @@ function resolve(
     throw new RequirementUnmet(`${who}, and the vehicle has no other ${needed.ecuType}`, "dependency_unmet");
   }
   const before: string[] = [];
+  const { version: least } = needed;
   for (const { ecu_id, sw_version, status } of found) {
     const target = updated.get(ecu_id);
     if (target !== undefined) before.push(ecu_id);
     const version = target?.image.version ?? (status === "unreachable" ? undefined : sw_version);
-    if (needed.version === undefined || (version !== undefined && !isOlder(version, needed.version))) {
-      continue;
-    }
+    if (least === undefined || (version !== undefined && !isOlder(version, least))) continue;
+    const other = outdated.find((it) => it.ecu.ecu_id === ecu_id);
     throw new RequirementUnmet(
       `${who}; ${ecu_id} ${
         target !== undefined
-          ? `gets ${version} by this update: add a newer version of it to the catalogue`
-          : `${version === undefined ? "did not say what it runs" : `runs ${version}`}: name it as well ` +
-            "(--ecu), or leave --ecu out, once the catalogue has a version of it that will do"
+          ? `gets ${version} by this update: `
+          : version === undefined
+          ? "did not say what it runs: "
+          : `runs ${version}: `
+      }${
+        other !== undefined && !isOlder(other.image.version, least)
+          ? `update it as well, --ecu ${ecu.ecu_id} ${ecu_id}`
+          : `the catalogue has no ${least} or newer for it`
       }`,
       "dependency_unmet",
     );

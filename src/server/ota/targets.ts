@@ -56,7 +56,7 @@ export class UpdateTargets {
     const outdated = await this.#analyse(vin, report);
     if (wanted === undefined) {
       if (outdated.length === 0) throw new NothingToUpdate(`no ECU of ${vin} is outdated`, "up_to_date");
-      return await this.#checked(outdated, report);
+      return await this.#checked(outdated, report, outdated);
     }
     const byId = new Map(outdated.map((entry) => [entry.ecu.ecu_id, entry]));
     const missing = wanted.filter((ecu) => !byId.has(ecu));
@@ -67,11 +67,17 @@ export class UpdateTargets {
       );
     }
     const names = new Set(wanted);
-    return await this.#checked(outdated.filter((entry) => names.has(entry.ecu.ecu_id)), report);
+    return await this.#checked(outdated.filter((entry) => names.has(entry.ecu.ecu_id)), report, outdated);
   }
 
-  async #checked(targets: readonly Outdated[], report: Pick<Vci, "ecus">): Promise<Outdated[]> {
-    return checkRequirements(targets, report.ecus, await this.#store.images.ofTargets(targetsOf(targets)));
+  /** @param outdated what could be updated as well */
+  async #checked(
+    targets: readonly Outdated[],
+    report: Pick<Vci, "ecus">,
+    outdated: readonly Outdated[],
+  ): Promise<Outdated[]> {
+    const catalogue = await this.#store.images.ofTargets(targetsOf(targets));
+    return checkRequirements(targets, report.ecus, catalogue, outdated);
   }
 
   /** The images of an update once more, for the ECUs as they were reported last. @throws as {@link choose} */
@@ -96,7 +102,7 @@ export class UpdateTargets {
       }
       targets.push({ ecu, current: ecu.sw_version ?? fromVersion ?? "", image });
     }
-    return await this.#checked(targets, report);
+    return await this.#checked(targets, report, []);
   }
 
   async #analyse(vin: string, report: Pick<Vci, "ecus">): Promise<Outdated[]> {

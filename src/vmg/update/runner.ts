@@ -8,22 +8,8 @@ import { isFinal, type UpdateStatus, updateStatus } from "../../contract/ota.ts"
 import type { CodecPool } from "../../codec/pool.ts";
 import type { Logger } from "../../log.ts";
 import type { VerifyKey } from "../../pqc/signature.ts";
-import {
-  DropRequestError,
-  FreezeError,
-  SlowRetrievalError,
-  StoreError,
-  UptaneError,
-} from "../../uptane/errors.ts";
 import type { VehicleBus } from "../bus/bus.ts";
-import {
-  ApprovalError,
-  CancelRequested,
-  explain,
-  PackageMismatchError,
-  ReleaseRefusedError,
-  StopRequested,
-} from "../errors.ts";
+import { ApprovalError, CancelRequested, explain, StopRequested } from "../errors.ts";
 import type { Outbox } from "../link/outbox.ts";
 import type { UpdateSettings } from "../options.ts";
 import { mapBounded } from "../parallel.ts";
@@ -34,6 +20,7 @@ import type { UpdateDirections } from "./directions.ts";
 import { removePackage } from "./download.ts";
 import { type FetchedPackage, fetchPackage } from "./fetch.ts";
 import { EcuProgress } from "./ecu_progress.ts";
+import { failureOf, mayBeMended } from "./failures.ts";
 import type { JournalUpdate, NewUpdate, UpdateJournal } from "./journal.ts";
 import type { UpdateTimer } from "./deadline.ts";
 import { type ApprovalOutcome, type OpenUpdate, openUpdates } from "./approvals.ts";
@@ -479,22 +466,6 @@ export class UpdateRunner {
     }
     await images.trim(new Set([...journal.installedImages().values()].map(({ sha256 }) => sha256)));
   }
-}
-
-/** What a check of signed metadata refused is told by its code, wherever it was found. */
-function failureOf(stage: string, error: unknown): string {
-  const code = error instanceof UptaneError || error instanceof StoreError ? error.code : undefined;
-  return code === undefined ? `${stage}: ${explain(error)}` : `metadata: ${code}: ${explain(error)}`;
-}
-
-/** Whether another attempt may end otherwise. What is for something else, or too old, stays that. */
-function mayBeMended(error: unknown): boolean {
-  if (error instanceof UptaneError) {
-    // What did not come, or was not new, may come and be new then.
-    return error instanceof SlowRetrievalError || error instanceof DropRequestError ||
-      error instanceof FreezeError;
-  }
-  return !(error instanceof PackageMismatchError || error instanceof ReleaseRefusedError);
 }
 
 function waitingUpdate(

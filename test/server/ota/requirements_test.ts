@@ -89,12 +89,12 @@ Deno.test("a needed ECU that is not there, too old or silent refuses the update 
     [
       [target(body, needs("DOOR", "1.0.1"))],
       vehicle,
-      /needs DOOR@1\.0\.1; ECU_002 runs 1\.0\.0: name it as well \(--ecu\)/,
+      /needs DOOR@1\.0\.1; ECU_002 runs 1\.0\.0: the catalogue has no 1\.0\.1 or newer for it/,
     ],
     [
       [target(body, needs("DOOR", "3.0.0")), target(door1, {}), target(door2, {})],
       vehicle,
-      /ECU_002 gets 2\.0\.0 by this update: add a newer version of it to the catalogue/,
+      /ECU_002 gets 2\.0\.0 by this update: the catalogue has no 3\.0\.0 or newer for it/,
     ],
     [
       [target(body, needs("BRAKE", "1.0.0"))],
@@ -105,6 +105,15 @@ Deno.test("a needed ECU that is not there, too old or silent refuses the update 
   for (const [targets, ecus, message] of cases) {
     assert.throws(() => order(targets, ecus), refused("dependency_unmet", message));
   }
+});
+
+Deno.test("a needed ECU that could be updated and was not named is told", () => {
+  const targets = [target(body, needs("DOOR", "2.0.0")), target(door1, {})];
+  const outdated = [...targets, target(door2, {})];
+  assert.throws(
+    () => checkRequirements(targets, vehicle, [], outdated),
+    refused("dependency_unmet", /ECU_003 runs 1\.0\.0: update it as well, --ecu ECU_001 ECU_003$/),
+  );
 });
 
 Deno.test("an ECU that is new enough and not part of the update is waited for by nobody", () => {

@@ -1,6 +1,7 @@
 // MQTT blocked and HTTPS open: messages and commands take the other way, and come back.
 
 import assert from "node:assert/strict";
+import { holdCommands } from "../support/held_commands.ts";
 import { TestBench, vin, vmgId } from "../support/vehicle.ts";
 import type { Counterpart } from "../support/counterpart.ts";
 
@@ -27,33 +28,9 @@ function taken(server: Counterpart): Message[] {
     .flatMap(({ body }) => (body as { messages: Message[] }).messages);
 }
 
-/** Lets the server's stand-in hold commands until they are acknowledged. */
-function holding(server: Counterpart, commands: Record<string, unknown>[]): string[] {
-  const acknowledged: string[] = [];
-  server.on("GET", `/api/v1/vehicles/${vin}/pending-messages`, () => ({
-    status: 200,
-    body: {
-      messages: commands.filter(({ message_id }) => !acknowledged.includes(String(message_id))).map((
-        payload,
-      ) => ({
-        message_id: payload.message_id,
-        topic: `vehicle/${vmgId}/control`,
-        payload,
-        created: new Date().toISOString(),
-        expires: new Date(Date.now() + 60_000).toISOString(),
-      })),
-    },
-  }));
-  server.on("POST", `/api/v1/vehicles/${vin}/pending-messages/[^/]+/ack`, ({ path }) => {
-    acknowledged.push(path.split("/").at(-2) ?? "");
-    return { status: 200, body: { status: "acknowledged" } };
-  });
-  return acknowledged;
-}
-
 Deno.test("with MQTT away, what waits goes over HTTPS in order, and commands are asked for and acted on once", async () => {
   await using bench = await TestBench.start({ vmg: { telemetry: source(), link: quick, mqtt: nobody } });
-  const acknowledged = holding(bench.server, [
+  const acknowledged = holdCommands(bench.server, [
     { message_id: "m-1", command: "REPORT_VCI" },
     { message_id: "m-2", command: "REPORT_VCI" },
   ]);
@@ -75,7 +52,7 @@ Deno.test("with MQTT away, what waits goes over HTTPS in order, and commands are
 
 Deno.test("a command that was polled and whose acknowledgement was lost is not acted on again", async () => {
   await using bench = await TestBench.start({ vmg: { link: quick, mqtt: nobody } });
-  const acknowledged = holding(bench.server, [{ message_id: "m-1", command: "REPORT_VCI" }]);
+  const acknowledged = holdCommands(bench.server, [{ message_id: "m-1", command: "REPORT_VCI" }]);
   let refusals = 0;
   bench.server.on("POST", `/api/v1/vehicles/${vin}/pending-messages/m-1/ack`, () => {
     if (refusals++ < 2) return { status: 500, body: {} };

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { approveLocally, localUpdates } from "../../../src/vmg/mod.ts";
 import type { VmgOptions } from "../../../src/vmg/options.ts";
 import { serveFile } from "../support/counterpart.ts";
+import { holdCommands } from "../support/held_commands.ts";
 import { type StartCommand, TestBench, type TestPackage, vin, vmgId } from "../support/vehicle.ts";
 
 interface Report {
@@ -92,6 +93,23 @@ Deno.test("an update in the mode approve is fetched and verified, and touches no
   const end = await ended(bench, id);
   assert.equal(end.status, "completed", JSON.stringify(end));
   assert.equal(end.approved_by, "operator");
+  assert.equal(bench.bench.ecu("ECU_001").version, "1.2.3");
+});
+
+Deno.test("with MQTT away, start and approval come over HTTPS", async () => {
+  const nobody = { hostname: "127.0.0.1", port: 1 };
+  const link = { fallbackAfter: 50, pollInterval: 30, batchInterval: 10, holdTime: 50 };
+  await using bench = await TestBench.start({ vmg: { telemetry: parked, link, mqtt: nobody } });
+  const made = await bench.package(["ECU_001"]);
+  offer(bench, made);
+  const start: Record<string, unknown> = { ...bench.start(made), mode: "approve" };
+  const waiting = [start];
+  holdCommands(bench.server, waiting);
+  await bench.vmg();
+  await logged(bench, /waits for approval/);
+  assert.equal(bench.bench.ecu("ECU_001").version, "1.0.0");
+  waiting.push(command("APPROVE_OTA_UPDATE", String(start.update_id)));
+  await logged(bench, /Update .* completed/);
   assert.equal(bench.bench.ecu("ECU_001").version, "1.2.3");
 });
 
