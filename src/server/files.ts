@@ -86,10 +86,19 @@ export async function hashFile(path: string, signal?: AbortSignal): Promise<stri
 
 /** Whether an error, or what caused it, says that the disk or the quota is full (ENOSPC, EDQUOT) or the file too big (EFBIG). */
 export function isFullDisk(error: unknown): boolean {
+  return tells(error, ["ENOSPC", "EDQUOT", "EFBIG"], /\(os error (?:28|122|27)\)/);
+}
+
+/** Whether an error, or what caused it, says that the disk fails (EIO) or takes nothing any more (EROFS). */
+export function isBrokenDisk(error: unknown): boolean {
+  return tells(error, ["EIO", "EROFS"], /\(os error (?:5|30)\)/);
+}
+
+/** Whether an error or one of its causes has one of the codes, or a message of that kind. */
+function tells(error: unknown, codes: readonly string[], message: RegExp): boolean {
   for (let at = error, depth = 0; at instanceof Error && depth < 5; at = at.cause, depth++) {
     const code = "code" in at ? at.code : undefined;
-    if (code === "ENOSPC" || code === "EDQUOT" || code === "EFBIG") return true;
-    if (/\(os error (?:28|122|27)\)/.test(at.message)) return true;
+    if (typeof code === "string" && codes.includes(code) || message.test(at.message)) return true;
   }
   return false;
 }

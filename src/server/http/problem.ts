@@ -1,13 +1,14 @@
 // The one error class of the REST interface and how it, and what the modules below throw, becomes an answer (RFC 9457).
 
 import { type Problem, problemMediaType } from "../../contract/problem.ts";
-import { isFullDisk } from "../files.ts";
+import { isBrokenDisk, isFullDisk } from "../files.ts";
 import {
   ConflictError,
   DatabaseTimeoutError,
   DatabaseUnavailableError,
   InvalidArgumentError,
   NotFoundError,
+  QueryError,
 } from "../store/errors.ts";
 import { NotPublished } from "../uptane/director.ts";
 import { RoleKeysMissing } from "../uptane/role_signers.ts";
@@ -91,9 +92,18 @@ export function toProblem(error: unknown): HttpProblem | undefined {
       cause: error,
     });
   }
-  if (isFullDisk(error)) {
-    return new HttpProblem(507, "there is no room left on the server's disk", {
+  // What the database says of its own disk: PostgreSQL, appendix A, classes 53 and 58.
+  const sqlState = error instanceof QueryError ? error.sqlState : undefined;
+  if (isFullDisk(error) || sqlState === "53100") {
+    return new HttpProblem(507, "there is no room left on the server's disk: make some, and try again", {
       code: "disk_full",
+      close: true,
+      cause: error,
+    });
+  }
+  if (isBrokenDisk(error) || sqlState === "58030") {
+    return new HttpProblem(503, "the server's disk fails: look at its log and its disk, and try again", {
+      code: "disk_failed",
       close: true,
       cause: error,
     });

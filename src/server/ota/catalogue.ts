@@ -79,10 +79,14 @@ export class Catalogue {
       const sha256 = parsed.fileSha256.toHex();
       const payloadSha256 = parsed.payloadSha256.toHex();
       const known = await this.#known(upload, sha256, payloadSha256);
-      if (known) return toFirmware(known, await this.#repository.publish(known));
+      const payload = payloadPath(this.#files, payloadSha256);
+      if (known) {
+        // Where the disk has lost it, this brings it back.
+        await Deno.rename(temporary, payload);
+        return toFirmware(known, await this.#repository.publish(known));
+      }
       await this.#checkRelease(upload);
 
-      const payload = payloadPath(this.#files, payloadSha256);
       await Deno.rename(temporary, payload);
       const blob = await this.#compress(payload, payloadSha256, signal);
       const image = await this.#enter(upload, {

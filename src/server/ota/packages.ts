@@ -69,6 +69,8 @@ export class PackageService {
   readonly #log: Logger;
   /** Builds of this server, by package. */
   readonly #building = new Map<string, Promise<ReadyPackage>>();
+  /** Builds of this server that failed and could not be marked so, by package: why. */
+  readonly #unmarked = new Map<string, string>();
 
   constructor(options: PackagesOptions) {
     this.#options = options;
@@ -145,6 +147,12 @@ export class PackageService {
   async #awaited(row: Package): Promise<ReadyPackage | undefined> {
     const mine = this.#building.get(row.packageId);
     if (mine) return await mine;
+    const failed = this.#unmarked.get(row.packageId);
+    if (failed !== undefined) {
+      await this.#store.packages.fail(row.packageId, failed);
+      this.#unmarked.delete(row.packageId);
+      return undefined;
+    }
     const limit = Date.now() + (this.#options.buildTimeout ?? 600_000);
     let current: Package | null = row;
     while (current?.status === "building") {
@@ -265,7 +273,14 @@ export class PackageService {
       this.#tellSaved(packageId, deltas);
       return ready;
     } catch (error) {
-      await this.#store.packages.fail(packageId, describeError(error).slice(0, 2000));
+      const reason = describeError(error).slice(0, 2000);
+      try {
+        await this.#store.packages.fail(packageId, reason);
+      } catch (failure) {
+        // Whoever asks for it next marks it; other servers give the build up for its silence.
+        this.#unmarked.set(packageId, reason);
+        this.#log.warn(`Package ${packageId} is not marked as failed: ${describeError(failure)}`);
+      }
       throw error;
     } finally {
       clearInterval(sign);

@@ -1,10 +1,12 @@
-// Another package for an update under way: the same images for the same ECUs, for a vehicle that could not apply a delta.
+// Another package for an update under way: the same images for the same ECUs, for a vehicle that could not apply a delta. And the
+// same one for a vehicle that asks for them again, also where another would be built by now.
 
 import type { PackageAnswer } from "../../contract/ota.ts";
 import type { Logger } from "../../log.ts";
 import { ConflictError, NotFoundError } from "../store/errors.ts";
-import { isFinal, type Store, type Vehicle } from "../store/mod.ts";
-import { type PackageService, toPackageAnswer } from "./packages.ts";
+import { isFinal, type Store, type Update, type Vehicle } from "../store/mod.ts";
+import type { Outdated } from "./outdated.ts";
+import { PackageFileMissing, type PackageService, toPackageAnswer } from "./packages.ts";
 import type { UpdateTargets } from "./targets.ts";
 
 export interface ReplacementOptions {
@@ -39,4 +41,35 @@ export async function replacePackage(
     { size: ready.size, deltas },
   );
   return toPackageAnswer(ready, updateId);
+}
+
+/**
+ * The package of an update under way, for a vehicle that asks for the same images again: a delta may have been made since, or may
+ * not be made any more.
+ *
+ * @returns undefined when it asks for other images, or for other ECUs
+ * @throws as {@link replacePackage}
+ */
+export async function samePackage(
+  vehicle: Vehicle,
+  update: Update,
+  outdated: readonly Outdated[],
+  kind: { zoned: boolean; deltas: boolean },
+  options: ReplacementOptions,
+): Promise<PackageAnswer | undefined> {
+  const { store, packages } = options;
+  const directed = await store.director.directions(update.updateId);
+  const wanted = new Map(outdated.map(({ ecu, image }) => [ecu.ecu_id, image.imageId]));
+  if (directed.length !== wanted.size) return undefined;
+  if (directed.some(({ ecuId, imageId }) => wanted.get(ecuId) !== imageId)) return undefined;
+  if (kind.deltas && update.packageId !== null) {
+    try {
+      const row = await packages.find(update.packageId);
+      const ready = row && await packages.open(row);
+      if (ready) return toPackageAnswer(ready, update.updateId);
+    } catch (error) {
+      if (!(error instanceof PackageFileMissing)) throw error;
+    }
+  }
+  return await replacePackage(vehicle, update.updateId, kind, options);
 }

@@ -10,7 +10,7 @@ import { ConflictError, NotFoundError } from "../store/errors.ts";
 import { isFinal, type Repositories, type Store, type Update, type Vehicle } from "../store/mod.ts";
 import type { Outdated } from "./outdated.ts";
 import { downloadUrl, type PackageService, type ReadyPackage, toPackageAnswer } from "./packages.ts";
-import { replacePackage } from "./replacement.ts";
+import { replacePackage, samePackage } from "./replacement.ts";
 import type { Director } from "../uptane/director.ts";
 import type { UpdateTargets } from "./targets.ts";
 import { toAnswer } from "./update_answer.ts";
@@ -188,7 +188,12 @@ export class UpdateService {
     const targets = await this.targets.choose(vehicle.vin, targetEcus);
     const ready = await this.#options.packages.provide(vehicle.vin, targets, zoned, deltas);
     const active = await this.#store.updates.active(vehicle.vin);
-    if (active && active.packageId !== ready.packageId) throw new UpdateActive(vehicle.vin, active.updateId);
+    if (active && active.packageId !== ready.packageId) {
+      const options = { ...this.#options, targets: this.targets };
+      const same = await samePackage(vehicle, active, targets, { zoned, deltas }, options);
+      if (same) return same;
+      throw new UpdateActive(vehicle.vin, active.updateId);
+    }
     const update = active ??
       await this.#guarded(
         vehicle.vin,

@@ -143,7 +143,10 @@ export class ImageRepository {
       }
       const author = new RepositoryAuthor(directory, new Date(), validity);
       const made = await author.publish(targets, true);
-      if (made !== undefined && made.staged === undefined) await author.release();
+      if (made === undefined) {
+        // An earlier try may have come as far as the targets, before the disk failed: what is not shown yet is.
+        await renewal(directory, validity, new Date());
+      } else if (made.staged === undefined) await author.release();
       return made;
     });
     if (written?.staged === undefined) return;
@@ -174,12 +177,20 @@ export class ImageRepository {
     if (await hasFile(path, image.payloadSize)) return true;
     const draft = `${path}.${crypto.randomUUID()}.tmp`;
     try {
-      await Deno.link(payload, draft);
-    } catch {
-      // Another file system, or one that has no links.
-      await Deno.copyFile(payload, draft);
+      try {
+        await Deno.link(payload, draft);
+      } catch {
+        // Another file system, or one that has no links.
+        await Deno.copyFile(payload, draft);
+        using copy = await Deno.open(draft, { read: true, write: true });
+        await copy.sync();
+      }
+      await Deno.rename(draft, path);
+    } catch (error) {
+      // What went wrong first is what to report, not that the remains could not be removed.
+      await Deno.remove(draft).catch(() => {});
+      throw error;
     }
-    await Deno.rename(draft, path);
     return true;
   }
 
