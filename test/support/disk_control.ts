@@ -53,15 +53,15 @@ export class DiskControl {
     Atomics.store(this.#cells, cell.scope, none);
   }
 
-  /** Counts an operation. @returns what it meets; undefined: nothing */
+  /** Counts an operation; for a short one, writes alone. @returns what it meets; undefined: nothing */
   meets(scope: DiskScope, isWrite = false): DiskFault | undefined {
     const cells = this.#cells;
     if (Atomics.load(cells, cell.scope) !== scopes.indexOf(scope)) return undefined;
+    const fault = faults[cells[cell.fault]];
+    if (fault === "short" && !isWrite) return undefined;
     const count = Atomics.add(cells, cell.count, 1) + 1;
     const at = cells[cell.at];
     if (count !== at && (cells[cell.stays] === 0 || count < at)) return undefined;
-    const fault = faults[cells[cell.fault]];
-    if (fault === "short" && !isWrite) return undefined;
     Atomics.add(cells, cell.injected, 1);
     return fault;
   }

@@ -1,7 +1,7 @@
 // A disk that fails: the n-th operation of this program's files, or every one from there on, meets a full disk, an I/O error, or
 // takes a part of the bytes. The threads that a program starts while {@link reachThreads} holds are of the program.
 
-import { control, DiskControl, type DiskFault, type DiskScope } from "./disk_control.ts";
+import { control, type DiskFault, type DiskScope } from "./disk_control.ts";
 import { failFiles } from "./failing_files.ts";
 
 export type { DiskFault, DiskScope } from "./disk_control.ts";
@@ -24,7 +24,7 @@ export interface FailDiskOptions {
 
 /**
  * Has the n-th operation fail, until it is disposed of: writes, syncs, renames, links, copies, and files and folders that are
- * made. A short write takes one byte; what is no write cannot be short and goes through.
+ * made; for a short write, which takes one byte, writes alone.
  * @param at Infinity: they are counted alone
  */
 export function failDisk(
@@ -66,5 +66,3 @@ export function reachThreads(): Disposable {
     },
   };
 }
-
-export { DiskControl };

@@ -202,10 +202,12 @@ class Engine {
           this.#control?.reject(new DatabaseUnavailableError(`the embedded database: ${reply.message}`));
           return;
         }
-        const { message, sqlState, constraint } = reply;
+        const { message, sqlState, constraint, fatal } = reply;
         const pending = this.#settle(reply.id);
         if (sqlState !== null) {
           pending?.reject(new QueryError(`${message} (SQLSTATE ${sqlState})`, sqlState, constraint));
+          // As when its log cannot be written: every further statement would wait for ever.
+          if (fatal) this.end(new DatabaseUnavailableError(`the embedded database failed: ${message}`));
           return;
         }
         // No SQLSTATE: not the statement but the engine failed (out of memory, an I/O fault, an abort). It is not

@@ -39,6 +39,8 @@ export interface ErrorReply {
   message: string;
   sqlState: string | null;
   constraint: string | null;
+  /** Whether the engine ends with it. */
+  fatal: boolean;
 }
 
 export interface ClosedReply {

@@ -56,7 +56,9 @@ function failure(id: number | null, error: unknown): ErrorReply {
     return typeof value === "string" ? value : null;
   };
   const message = error instanceof Error ? error.message : String(error);
-  return { kind: "error", id, message, sqlState: text("code"), constraint: text("constraint") };
+  // PostgreSQL ends a process, or all of them, on these; here there is one, and it is of no use any more.
+  const fatal = ["FATAL", "PANIC"].includes(text("severity") ?? "");
+  return { kind: "error", id, message, sqlState: text("code"), constraint: text("constraint"), fatal };
 }
 
 self.addEventListener("message", (event: MessageEvent<WorkerRequest>) => {
