@@ -15,6 +15,14 @@ export class StateLockedError extends StateError {
   override readonly name = "StateLockedError";
 }
 
+/** What the journal says of an update cannot be believed. */
+export class JournalDamagedError extends StateError {
+  override readonly name = "JournalDamagedError";
+  constructor(message: string, readonly updateId: string, options?: ErrorOptions) {
+    super(message, options);
+  }
+}
+
 /** No ECU of that name in this vehicle. */
 export class UnknownEcuError extends VmgError {
   override readonly name = "UnknownEcuError";

@@ -1,6 +1,7 @@
 // The server's disk fails at any write of an update - full, broken, or taking a part of the bytes, once or until somebody sees
 // to it: nothing half written is given out, no request ends in anything but an answer that says what is wrong, and the second try
-// succeeds. ZONEBENCH_FULL_SWEEP=1 fails every operation; without it a part of them.
+// succeeds. ZONEBENCH_FULL_SWEEP=1 fails every operation; without it a part of them. The embedded database may stand still where
+// its log cannot be written: what it was asked waits 30 s for the end of its limit then, which takes the full sweep its time.
 
 import assert from "node:assert/strict";
 import type { DiskFault, FailDiskOptions } from "../support/disk_faults.ts";
@@ -19,7 +20,9 @@ interface Sweep {
   name: string;
   faults: readonly DiskFault[];
   options: FailDiskOptions;
-  /** Operations from one that fails to the next, unless all do. */
+  /** The first operation that fails, unless all do; with the next fault it is the next operation. */
+  first: number;
+  /** Operations from one that fails to the next, unless all do; Infinity: one alone. */
   stride: number;
 }
 
@@ -28,36 +31,40 @@ const sweeps: readonly Sweep[] = [
     name: "a fault at each operation of its files",
     faults: ["ENOSPC", "EIO", "short"],
     options: { scope: "files" },
+    first: 2,
     stride: 11,
   },
   {
     name: "files that fail from one operation on",
     faults: ["ENOSPC", "EIO"],
     options: { scope: "files", stays: true },
+    first: 2,
     stride: 19,
   },
   {
     name: "a fault at each operation of the embedded database",
     faults: ["ENOSPC", "EIO", "short"],
     options: { scope: "database" },
-    stride: 5,
+    first: 1,
+    stride: Infinity,
   },
   {
     name: "an embedded database whose files fail from one operation on",
     faults: ["ENOSPC", "EIO"],
     options: { scope: "database", stays: true },
-    stride: 7,
+    first: 1,
+    stride: Infinity,
   },
 ];
 
-async function sweep(world: ServerDiskWorld, { faults, options, stride }: Sweep): Promise<void> {
+async function sweep(world: ServerDiskWorld, { faults, options, first, stride }: Sweep): Promise<void> {
   for (const [index, fault] of faults.entries()) {
     const dry = await world.attempt(fault, Infinity, options);
     assert.equal(dry.failed, undefined);
     await world.converge();
     const ends: Record<string, number> = {};
     let injected = 0;
-    for (let at = full ? 1 : 2 + index;; at += full ? 1 : stride) {
+    for (let at = full ? 1 : first + index;; at += full ? 1 : stride) {
       const where = `${fault} at operation ${at}`;
       const tried = await world.attempt(fault, at, options);
       injected += tried.injected;
@@ -75,14 +82,18 @@ async function sweep(world: ServerDiskWorld, { faults, options, stride }: Sweep)
       } catch (cause) {
         throw new Error(`${where}, first try ${end}`, { cause });
       }
-      if (tried.operations < at) break;
+      if (tried.operations < at || !full && stride === Infinity) break;
     }
     assert.ok(injected > 0);
     console.log(`${fault}: ${dry.operations} operations, ${injected} failed: ${JSON.stringify(ends)}`);
   }
 }
 
-Deno.test("a server whose disk fails converges with the second try", async (test) => {
-  await using world = await ServerDiskWorld.start("127.0.94.1");
-  for (const one of sweeps) await test.step(one.name, () => sweep(world, one));
-});
+for (const [scope, hostname] of [["files", "127.0.94.1"], ["database", "127.0.94.2"]] as const) {
+  Deno.test(`a server whose disk fails under its ${scope} converges with the second try`, async (test) => {
+    await using world = await ServerDiskWorld.start(hostname);
+    for (const one of sweeps.filter(({ options }) => options.scope === scope)) {
+      await test.step(one.name, () => sweep(world, one));
+    }
+  });
+}

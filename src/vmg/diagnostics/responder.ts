@@ -61,7 +61,7 @@ export class DiagnosticResponder {
    */
   start(): void {
     for (const { messageId, payload } of this.#options.commands.unfinished("diagnostics")) {
-      const parsed = diagnosticRequest.safeParse(JSON.parse(payload));
+      const parsed = diagnosticRequest.safeParse(jsonOf(payload));
       if (parsed.success) {
         this.#answer(parsed.data, { error: "the gateway was restarted before the answer came" });
       } else this.#options.commands.finish(messageId);
@@ -160,4 +160,13 @@ export class DiagnosticResponder {
 function negative(error: unknown): Outcome | undefined {
   if (!(error instanceof NegativeResponseError)) return undefined;
   return { nrc: `0x${error.nrc.toString(16).toUpperCase().padStart(2, "0")}` };
+}
+
+/** What a payload says; undefined where the disk has damaged it. */
+function jsonOf(payload: string): unknown {
+  try {
+    return JSON.parse(payload);
+  } catch {
+    return undefined;
+  }
 }

@@ -115,6 +115,10 @@ export class Outbox {
         "SELECT count(*) AS count, coalesce(sum(length(CAST(payload AS BLOB))), 0) AS bytes FROM outbox",
       ),
     };
+    // A disk may have damaged them: what is of no kind is of no use.
+    sqlite.prepare("DELETE FROM outbox WHERE rank NOT BETWEEN 0 AND ? OR seq < 1").run(
+      messageKinds.length - 1,
+    );
     const { count, bytes } = totals.parse(this.#statements.totals.get());
     this.#count = count;
     this.#bytes = bytes;

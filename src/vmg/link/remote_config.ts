@@ -3,6 +3,7 @@
 
 import { z } from "zod";
 import type { Logger } from "../../log.ts";
+import { explain } from "../errors.ts";
 import type { StateDatabase } from "../state/database.ts";
 
 const row = z.object({ version: z.int(), config: z.string() });
@@ -22,10 +23,14 @@ export class RemoteConfig {
         "ON CONFLICT (id) DO UPDATE SET version = excluded.version, config = excluded.config",
     );
     const found = state.sqlite.prepare("SELECT version, config FROM remote_config WHERE id = 1").get();
-    if (found !== undefined) {
+    if (found === undefined) return;
+    try {
       const { version, config } = row.parse(found);
-      this.#version = version;
       this.#config = object.parse(JSON.parse(config));
+      this.#version = version;
+    } catch (error) {
+      // The server's retained message is the truth and comes with the next connection.
+      log.warn(`The remote configuration on disk is damaged and not used: ${explain(error)}`);
     }
   }
 

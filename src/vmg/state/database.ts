@@ -5,6 +5,7 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { StateError, StateLockedError } from "../errors.ts";
+import { inspectState, stateRemedy } from "./inspection.ts";
 
 /** Each brings the schema one version up; `user_version` counts those that were done. */
 const migrations: readonly string[] = [
@@ -166,14 +167,19 @@ export class StateDatabase implements Disposable {
     let sqlite: DatabaseSync | undefined;
     try {
       sqlite = new DatabaseSync(path);
-      sqlite.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON");
+      sqlite.exec(
+        "PRAGMA trusted_schema = OFF; " +
+          "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON",
+      );
       migrate(sqlite, path);
+      using empty = new DatabaseSync(":memory:");
+      inspectState(sqlite, path, (made) => migrate(made, path), empty);
       return new StateDatabase(sqlite, lock);
     } catch (error) {
       sqlite?.close();
       lock.close();
       if (error instanceof StateError) throw error;
-      throw new StateError(`${path} cannot be used as the gateway's state`, { cause: error });
+      throw new StateError(`${path} cannot be used as the gateway's state; ${stateRemedy}`, { cause: error });
     }
   }
 
@@ -228,8 +234,12 @@ function lockDirectory(directory: string): Deno.FsFile {
         }: stop it, or choose another --data directory`,
       );
     }
-    file.truncateSync(0);
-    file.writeSync(new TextEncoder().encode(`${Deno.pid}\n`));
+    try {
+      file.truncateSync(0);
+      file.writeSync(new TextEncoder().encode(`${Deno.pid}\n`));
+    } catch {
+      // A full disk: the lock holds all the same, and who is refused is not told the process.
+    }
     return file;
   } catch (error) {
     file.close();
@@ -260,6 +270,7 @@ function migrate(sqlite: DatabaseSync, path: string): void {
       `${path}: expected schema version ${migrations.length} or less, got ${version}: a newer program wrote it`,
     );
   }
+  if (version < 0) throw new StateError(`${path} is damaged: schema version ${version}; ${stateRemedy}`);
   for (let at = version; at < migrations.length; at++) {
     sqlite.exec("BEGIN IMMEDIATE");
     try {

@@ -1,147 +1,36 @@
 // The journal of updates: what was asked for and how far it is, on disk before it is acted on.
 
-import { z } from "zod";
-import { ecuUpdateStatus, isFinal, type UpdateStatus, updateStatus } from "../../contract/ota.ts";
-import { mustMatch, targetSchema } from "../../uptane/models.ts";
+import { isFinal, type UpdateStatus, updateStatus } from "../../contract/ota.ts";
 import type { VerifiedTarget } from "../../uptane/verify/full.ts";
+import { JournalDamagedError } from "../errors.ts";
 import type { StateDatabase } from "../state/database.ts";
 import type { StoredImage } from "./image_store.ts";
+import {
+  type Backup,
+  directedTargets,
+  type EcuNote,
+  type EcuPhase,
+  installedRow,
+  type InstallPhase,
+  type JournalEcu,
+  type JournalUpdate,
+  readEcu,
+  readUpdate,
+  writeBackup,
+} from "./journal_rows.ts";
+
+export type {
+  Backup,
+  EcuNote,
+  EcuPhase,
+  EcuUpdateStatus,
+  InstallPhase,
+  JournalEcu,
+  JournalUpdate,
+} from "./journal_rows.ts";
 
 /** Ended updates that are remembered at most. */
 const remembered = 1_000;
-
-/**
- * How far an installation is. Up to `activating` every ECU can be left as it was; from `committing` on it only goes forward.
- * `rolling_back` ends with all old versions.
- */
-export const installPhase = z.enum(["staging", "activating", "confirming", "committing", "rolling_back"]);
-
-/** How far an ECU is: what was begun stands here before it is begun. */
-export const ecuPhase = z.enum([
-  "pending",
-  /** It ran the new version before the update. */
-  "unchanged",
-  "staging",
-  "staged",
-  "activating",
-  "activated",
-  "confirmed",
-  "committed",
-  "rolled_back",
-  /** It could not be brought back. */
-  "lost",
-]);
-
-const backup = z.object({
-  /** File name in the folder of backups. */
-  file: z.string(),
-  /** Of the file. */
-  sha256: z.string(),
-  /** What the file holds, one after another. */
-  segments: z.array(z.object({ address: z.int(), length: z.int() })),
-  /** What has to be erased before it is written back. */
-  erase: z.array(z.object({ address: z.int(), length: z.int() })),
-});
-
-/** As `VerifiedTarget` of signed metadata. */
-const directedTargets = z.array(
-  z.object({
-    ecuId: z.string(),
-    hardwareId: z.string(),
-    filename: z.string(),
-    length: z.int(),
-    hashes: targetSchema.shape.hashes,
-    mustMatch: mustMatch.optional(),
-    releaseCounter: z.int(),
-    imageRole: z.string(),
-  }).transform(({ mustMatch, ...rest }) => ({ ...rest, mustMatch })),
-);
-
-const directedRow = z.object({ directed: z.string() });
-
-const updateRow = z.object({
-  phase: installPhase.nullable(),
-  outcome: z.enum(["failed", "cancelled"]).nullable(),
-  update_id: z.string(),
-  package_id: z.string().nullable(),
-  download_url: z.string().nullable(),
-  target_ecus: z.string(),
-  wanted: z.string().nullable(),
-  status: updateStatus,
-  cancel_requested: z.int(),
-  error: z.string().nullable(),
-  etag: z.string().nullable(),
-  size: z.int().nullable(),
-  directed: z.string().nullable(),
-});
-
-const ecuRow = z.object({
-  ecu_id: z.string(),
-  status: ecuUpdateStatus,
-  step: z.string().nullable(),
-  error: z.string().nullable(),
-  phase: ecuPhase,
-  from_version: z.string().nullable(),
-  to_version: z.string().nullable(),
-  release: z.int().nullable(),
-  activation: z.int(),
-  image_sha256: z.string().nullable(),
-  image_size: z.int().nullable(),
-  backup: z.string().nullable(),
-});
-
-const installedRow = z.object({ ecu_id: z.string(), sha256: z.string(), size: z.int() });
-
-export type EcuUpdateStatus = z.infer<typeof ecuUpdateStatus>;
-export type InstallPhase = z.infer<typeof installPhase>;
-export type EcuPhase = z.infer<typeof ecuPhase>;
-export type Backup = z.infer<typeof backup>;
-
-/** One update. */
-export interface JournalUpdate {
-  readonly updateId: string;
-  /** null: it was cancelled before its start was heard of. */
-  readonly packageId: string | null;
-  readonly downloadUrl: string | null;
-  readonly targetEcus: readonly string[];
-  /** What a vehicle that updates itself wanted; null where the server gave the command. */
-  readonly wanted: string | null;
-  readonly status: UpdateStatus;
-  readonly cancelRequested: boolean;
-  readonly error: string | null;
-  readonly etag: string | null;
-  readonly size: number | null;
-  /** The images that signed metadata directed to its ECUs; null: that was not verified yet. */
-  readonly directed: readonly VerifiedTarget[] | null;
-  /** null: the installation was not begun. */
-  readonly phase: InstallPhase | null;
-  /** How the update ends when everything is rolled back; why stands in `error`. */
-  readonly outcome: "failed" | "cancelled" | null;
-}
-
-/** One ECU of an update, as it is told. */
-export interface EcuNote {
-  readonly ecuId: string;
-  readonly status: EcuUpdateStatus;
-  readonly step: string | null;
-  readonly error: string | null;
-}
-
-/** One ECU of an update, as it is gone on with. */
-export interface JournalEcu extends EcuNote {
-  readonly phase: EcuPhase;
-  /** What it ran before; null: nothing, or the installation was not begun. */
-  readonly fromVersion: string | null;
-  /** What it is to run; null: the installation was not begun. */
-  readonly toVersion: string | null;
-  /** Release counter of what it is to run. */
-  readonly release: number | null;
-  /** ECUs of one group are activated together, groups in ascending order. */
-  readonly activation: number;
-  /** What it is to run; null: the installation was not begun. */
-  readonly image: StoredImage | null;
-  readonly backup: Backup | null;
-}
 
 /** What an installation begins with for each ECU. */
 export type EcuPlan = Pick<
@@ -179,8 +68,18 @@ export class UpdateJournal {
         "INSERT INTO update_ecus (update_id, ecu_id, status) VALUES (?, ?, 'pending')",
       ),
       get: sqlite.prepare("SELECT * FROM updates WHERE update_id = ?"),
-      open: sqlite.prepare("SELECT * FROM updates WHERE ended IS NULL ORDER BY created, rowid LIMIT 1"),
+      open: sqlite.prepare(
+        "SELECT update_id FROM updates WHERE ended IS NULL ORDER BY created, rowid LIMIT 1",
+      ),
       allOpen: sqlite.prepare("SELECT * FROM updates WHERE ended IS NULL ORDER BY created, rowid LIMIT 100"),
+      ids: sqlite.prepare("SELECT update_id, ended IS NULL AS open FROM updates ORDER BY created, rowid"),
+      giveUp: sqlite.prepare(
+        "UPDATE updates SET status = 'failed', error = ?, ended = coalesce(ended, ?), package_id = NULL, " +
+          "download_url = NULL, target_ecus = '[]', wanted = NULL, cancel_requested = 0, etag = NULL, size = NULL, " +
+          "directed = NULL, phase = NULL, outcome = NULL WHERE update_id = ?",
+      ),
+      forgetEcus: sqlite.prepare("DELETE FROM update_ecus WHERE update_id = ?"),
+      forgetInstalled: sqlite.prepare("DELETE FROM installed_images WHERE ecu_id = ?"),
       ecus: sqlite.prepare(
         "SELECT * FROM update_ecus WHERE update_id = ? ORDER BY ecu_id",
       ),
@@ -263,39 +162,22 @@ export class UpdateJournal {
 
   get(updateId: string): JournalUpdate | undefined {
     const found = this.#statements.get.get(updateId);
-    return found === undefined ? undefined : toUpdate(found);
+    return found === undefined ? undefined : readUpdate(found, updateId);
   }
 
   /** The oldest update that has not ended. */
   next(): JournalUpdate | undefined {
     const found = this.#statements.open.get();
-    return found === undefined ? undefined : toUpdate(found);
+    return found === undefined ? undefined : this.get(String(found.update_id));
   }
 
   /** Updates that have not ended, oldest first, a hundred at most. */
   open(): JournalUpdate[] {
-    return this.#statements.allOpen.all().map(toUpdate);
+    return this.#statements.allOpen.all().map((found) => readUpdate(found, String(found.update_id)));
   }
 
   ecus(updateId: string): JournalEcu[] {
-    return this.#statements.ecus.all(updateId).map((found) => {
-      const row = ecuRow.parse(found);
-      return {
-        ecuId: row.ecu_id,
-        status: row.status,
-        step: row.step,
-        error: row.error,
-        phase: row.phase,
-        fromVersion: row.from_version,
-        toVersion: row.to_version,
-        release: row.release,
-        activation: row.activation,
-        image: row.image_sha256 === null || row.image_size === null
-          ? null
-          : { sha256: row.image_sha256, size: row.image_size },
-        backup: row.backup === null ? null : backup.parse(JSON.parse(row.backup)),
-      };
-    });
+    return this.#statements.ecus.all(updateId).map((found) => readEcu(found, updateId));
   }
 
   setStatus(updateId: string, status: UpdateStatus): void {
@@ -338,7 +220,7 @@ export class UpdateJournal {
 
   /** Notes that the ECU's old software is saved. */
   setBackup(updateId: string, ecuId: string, saved: Backup): void {
-    this.#statements.backup.run(JSON.stringify(saved), updateId, ecuId);
+    this.#statements.backup.run(writeBackup(saved), updateId, ecuId);
   }
 
   /** Notes what identifies the package that is being fetched. */
@@ -358,9 +240,8 @@ export class UpdateJournal {
 
   /** The image that was installed last on an ECU; undefined: none was. */
   lastInstalled(ecuId: string): VerifiedTarget | undefined {
-    const found = this.#statements.lastInstalled.get(ecuId);
-    const { directed } = directedRow.parse(found ?? { directed: "[]" });
-    return directedTargets.parse(JSON.parse(directed)).find((target) => target.ecuId === ecuId);
+    const directed = this.#statements.lastInstalled.get(ecuId)?.directed ?? "[]";
+    return directedTargets.parse(JSON.parse(String(directed))).find((target) => target.ecuId === ecuId);
   }
 
   /** Notes that the update is to be cancelled. @returns false when it ended before or is not known */
@@ -387,28 +268,37 @@ export class UpdateJournal {
     );
   }
 
+  /**
+   * Ends the updates of which the journal says what cannot be believed: how far they were is not known any more, and nothing is
+   * installed for them. To be called before anything else is read.
+   * @returns what is wrong, and whether the update was under way
+   */
+  giveUpDamaged(): { error: JournalDamagedError; open: boolean }[] {
+    const damaged: { error: JournalDamagedError; open: boolean }[] = [];
+    this.transaction(() => {
+      for (const { update_id, open } of this.#statements.ids.all()) {
+        const updateId = String(update_id);
+        try {
+          this.get(updateId);
+          this.ecus(updateId);
+        } catch (error) {
+          if (!(error instanceof JournalDamagedError)) throw error;
+          damaged.push({ error, open: open === 1 });
+          this.#statements.forgetEcus.run(updateId);
+          this.#statements.giveUp.run(error.message, Date.now(), updateId);
+        }
+      }
+      // What is not known to be installed is no base of a delta.
+      for (const found of this.#statements.installed.all()) {
+        if (!installedRow.safeParse(found).success) this.#statements.forgetInstalled.run(found.ecu_id);
+      }
+    });
+    return damaged;
+  }
+
   /** How the vehicle's own last try at the same goal stands; undefined when there was none. */
   lastOf(wanted: string): UpdateStatus | undefined {
     const found = this.#statements.lastWanted.get(wanted);
     return found === undefined ? undefined : updateStatus.parse(found.status);
   }
-}
-
-function toUpdate(found: unknown): JournalUpdate {
-  const row = updateRow.parse(found);
-  return {
-    updateId: row.update_id,
-    packageId: row.package_id,
-    downloadUrl: row.download_url,
-    targetEcus: z.array(z.string()).parse(JSON.parse(row.target_ecus)),
-    wanted: row.wanted,
-    status: row.status,
-    cancelRequested: row.cancel_requested === 1,
-    error: row.error,
-    etag: row.etag,
-    size: row.size,
-    directed: row.directed === null ? null : directedTargets.parse(JSON.parse(row.directed)),
-    phase: row.phase,
-    outcome: row.outcome,
-  };
 }

@@ -108,7 +108,33 @@ export class UpdateRunner {
   }
 
   start(): void {
-    this.#running ??= this.#run();
+    if (this.#running !== undefined) return;
+    this.#giveUpDamaged();
+    this.#running = this.#run();
+  }
+
+  /** How far such an update was, nobody knows: what its ECUs run, the next report of versions tells. */
+  #giveUpDamaged(): void {
+    for (const { error, open } of this.#options.journal.giveUpDamaged()) {
+      const text =
+        `${error.message}. Its ECUs may run different versions: look at them, and update them again`;
+      this.#log.error(`Update ${error.updateId} is given up: ${text}`);
+      if (open) this.#tellEnd(error.updateId, "failed", text);
+    }
+  }
+
+  /** Reports the end of an update whose ECUs nothing is known of. */
+  #tellEnd(updateId: string, status: "failed" | "cancelled", error: string): void {
+    const { outbox, vehicle: { vmgId }, settings: { reportInterval, waitReportInterval } } = this.#options;
+    new UpdateReporter({
+      vmgId,
+      updateId,
+      status,
+      ecus: [],
+      outbox,
+      interval: reportInterval,
+      waitInterval: waitReportInterval,
+    }).finish(status, error);
   }
 
   /** Ends what is under way where the next start goes on. */
@@ -154,21 +180,12 @@ export class UpdateRunner {
    * @param reason why, as it is told
    */
   cancel(updateId: string, reason = "cancelled on request"): void {
-    const { journal, terms, outbox, vehicle, settings } = this.#options;
+    const { journal, terms } = this.#options;
     const known = journal.get(updateId);
     if (known === undefined) {
       const error = "cancelled before it was begun";
       journal.addCancelled(updateId, error);
-      const { vmgId } = vehicle;
-      new UpdateReporter({
-        vmgId,
-        updateId,
-        status: "cancelled",
-        ecus: [],
-        outbox,
-        interval: settings.reportInterval,
-        waitInterval: settings.waitReportInterval,
-      }).finish("cancelled", error);
+      this.#tellEnd(updateId, "cancelled", error);
       this.#log.info(`Update ${updateId} is cancelled; its start was never heard of`);
     } else if (isPastCancel(known.phase) && !isFinal(known.status)) {
       this.#log.warn(

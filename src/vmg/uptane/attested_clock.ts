@@ -2,7 +2,12 @@
 // on disk, and what is told afterwards is never before it.
 
 import { z } from "zod";
+import { StateError } from "../errors.ts";
+import { stateRemedy } from "../state/inspection.ts";
 import type { StateDatabase } from "../state/database.ts";
+
+/** Most milliseconds that a date can be from 1970 (ECMA-262, 21.4.1.1). */
+const longestTime = 8_640_000_000_000_000;
 
 const timeRow = z.object({ attested: z.int() });
 
@@ -27,7 +32,12 @@ export class AttestedClock {
   /** Latest time that was ever attested; undefined before the first one. */
   get latest(): Date | undefined {
     const found = this.#read.get();
-    return found === undefined ? undefined : new Date(timeRow.parse(found).attested);
+    if (found === undefined) return undefined;
+    const { attested } = timeRow.parse(found);
+    if (Math.abs(attested) <= longestTime) return new Date(attested);
+    throw new StateError(
+      `expected an attested time within ${longestTime} ms of 1970, got ${attested}; ${stateRemedy}`,
+    );
   }
 
   /** The time now, counted on from what was attested since the start; undefined before that. */
