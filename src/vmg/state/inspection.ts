@@ -22,8 +22,8 @@ export function inspectState(
   empty: DatabaseSync,
 ): void {
   const damaged = (what: string) => new StateError(`${path} is damaged: ${what}; ${stateRemedy}`);
-  // A byte of its header makes a file one that is only read.
-  sqlite.exec("BEGIN IMMEDIATE; ROLLBACK");
+  // A byte of its header makes a file one that is only read: what begins says nothing of it, what writes does.
+  sqlite.exec("BEGIN IMMEDIATE; CREATE TABLE written (id INTEGER PRIMARY KEY); ROLLBACK");
   // Also the types of columns, for the tables are strict, and whether indices and tables agree.
   const [first] = sqlite.prepare("PRAGMA integrity_check(1)").all();
   if (first?.integrity_check !== "ok") throw damaged(String(first?.integrity_check));

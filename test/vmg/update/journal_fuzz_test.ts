@@ -339,3 +339,16 @@ for (
     }
   });
 }
+
+Deno.test("a state whose header says that it is only read is refused with what to do", async () => {
+  const directory = await Deno.makeTempDir({ prefix: "vmg-fuzz-" });
+  try {
+    const bytes = await goodFile(directory);
+    // Write version of the file format: above 2 it is not written (SQLite's file format, section 1.3.3).
+    bytes[18] = 3;
+    await Deno.writeFile(`${directory}/vmg.db`, bytes);
+    assert.throws(() => StateDatabase.open(directory), /cannot be used .*; restore it from a backup/);
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+});
