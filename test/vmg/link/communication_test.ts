@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { holdCommands } from "../support/held_commands.ts";
-import { TestBench, vin, vmgId } from "../support/vehicle.ts";
+import { TestBench, vin } from "../support/vehicle.ts";
 import type { Counterpart } from "../support/counterpart.ts";
 
 interface Message {
