@@ -15,6 +15,7 @@ const all = ["ECU_001", "ECU_002", "ECU_003"];
 
 interface Report {
   status: string;
+  retryable?: boolean;
   error?: string;
   ecus: {
     ecu_id: string;
@@ -144,6 +145,7 @@ Deno.test("a release below the one that an ECU has committed is refused by the E
     /ECU_001: 1\.3\.0 is release 4, and the ECU has committed release 5: it takes none below that \(anti-rollback\)/,
   );
   assert.match(String(older.error), /flash failed at activate: .*NRC 0x31 requestOutOfRange/);
+  assert.equal(older.retryable, false, "no other attempt mends that");
   assert.equal(bench.bench.ecu("ECU_001").version, "1.2.0");
   assert.equal(older.ecus[0].status, "rolled_back");
 });
