@@ -152,6 +152,22 @@ export const checks = {
   image_hash: { clause: "5.4.3.4 (7)", error: ImageError, asks: "has every hash that was signed" },
   image_speed: { clause: "5.4", error: SlowRetrievalError, asks: "arrives fast enough" },
 
+  package_present: { clause: "5.4.3.4", error: DropRequestError, asks: "is given out" },
+  package_speed: { clause: "5.4", error: SlowRetrievalError, asks: "arrives fast enough" },
+  package_size: { clause: "5.4.3.4", error: EndlessDataError, asks: "ends within its limit" },
+  package_form: { clause: "docs/package.md", error: MalformedError, asks: "is a package" },
+  package_signed: { clause: "docs/package.md", error: ThresholdError, asks: "is signed by the package key" },
+  package_vehicle: { clause: "docs/package.md", error: WrongVehicleError, asks: "is for this vehicle" },
+  package_content: {
+    clause: "docs/package.md",
+    error: ImageError,
+    asks: "has the blocks and images that its manifest names",
+  },
+  package_ecus: {
+    clause: "5.4.4.2 (10)",
+    error: PartialBundleError,
+    asks: "is for the ECUs that the command names, where they stand",
+  },
   package_directed: {
     clause: "5.4.4.2 (10)",
     error: ImageError,
@@ -188,6 +204,12 @@ export const checks = {
     clause: "5.2.3.1.1",
     error: ImageError,
     asks: "goes to the addresses that were signed",
+  },
+
+  ecu_release: {
+    clause: "5.4.3.4 (5)",
+    error: RollbackError,
+    asks: "is no older release than the ECU has committed",
   },
 
   time_form: { clause: "5.4.2.2", error: MalformedError, asks: "is an attested time" },
@@ -232,6 +254,11 @@ export const checks = {
 
 /** Names of the checks. */
 export type CheckCode = keyof typeof checks;
+
+/** A clause with the document that it stands in. */
+export function citation(clause: string): string {
+  return /^\d/.test(clause) ? `Uptane ${clause}` : clause;
+}
 
 /** One check that was made. */
 export interface CheckResult {

@@ -109,14 +109,23 @@ export async function checkAttestation(
   return time;
 }
 
+/** Which keys attest the time: another text for other keys. */
+export function timeKeys({ roles: { time } }: Root): string {
+  return [...time?.keyids ?? []].sort().join(" ");
+}
+
 /** Options of {@linkcode attestTime}. */
 export interface AttestTimeOptions {
   readonly store: MetadataStore;
   readonly fetcher: MetadataFetcher;
   /** Asks the server; gives what it answers, at most {@linkcode maxAttestation} bytes of it. */
   readonly ask: (nonces: readonly string[], signal: AbortSignal) => Promise<Uint8Array>;
-  /** Latest time that was attested before. @default none */
-  readonly previous?: Date;
+  /**
+   * Latest time that was attested before; a function is asked for the latest one of these keys (see {@linkcode timeKeys}). Other keys
+   * begin anew: whoever stole the old ones may have told a time far ahead.
+   * @default none
+   */
+  readonly previous?: Date | ((keys: string) => Date | undefined);
   readonly limits?: Partial<Limits>;
   readonly signal: AbortSignal;
   /** Hears of each check. @default nobody */
@@ -137,14 +146,19 @@ export async function attestTime(options: AttestTimeOptions): Promise<Date> {
     repository: "director",
     store,
     fetcher,
-    time: previous ?? new Date(0),
+    // No expiry is looked at here.
+    time: new Date(0),
     limits,
     signal,
     checker,
   });
   const nonce = makeNonce();
   const bytes = await ask([nonce], signal);
-  const check = () => checkAttestation({ bytes, nonce, root: director.root.signed, previous, checker });
+  const check = () => {
+    const root = director.root.signed;
+    const last = typeof previous === "function" ? previous(timeKeys(root)) : previous;
+    return checkAttestation({ bytes, nonce, root, previous: last, checker });
+  };
   try {
     return await check();
   } catch (error) {

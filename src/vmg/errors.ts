@@ -50,13 +50,28 @@ export class AdapterUnreachableError extends PathUnreachableError {
 
 /** A package could not be fetched. */
 export class DownloadError extends VmgError {
-  override readonly name = "DownloadError";
+  override readonly name: string = "DownloadError";
   /** HTTP status, when the server answered. */
   readonly status: number | undefined;
   constructor(message: string, options: ErrorOptions & { status?: number } = {}) {
     super(message, options);
     this.status = options.status;
   }
+}
+
+/** Nothing of a package came for as long as it is waited for. */
+export class DownloadWithheldError extends DownloadError {
+  override readonly name = "DownloadWithheldError";
+}
+
+/** A package comes so slowly that it might as well not come. */
+export class DownloadSlowError extends DownloadError {
+  override readonly name = "DownloadSlowError";
+}
+
+/** A package is longer than any that is taken, or does not say how long it is. */
+export class DownloadSizeError extends DownloadError {
+  override readonly name = "DownloadSizeError";
 }
 
 /** A package is not for this vehicle, or not what was asked for. */

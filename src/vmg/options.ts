@@ -154,6 +154,12 @@ export interface UpdateSettings {
   minFreeDisk?: number;
   /** How long a download that gets no new byte is tried again. @default 3600000 */
   downloadPatience?: number;
+  /**
+   * Bytes a second: a download that is slower for as long as `downloadPatience`, times without an answer not counted, is given up. 0:
+   * none is.
+   * @default 256
+   */
+  minDownloadRate?: number;
   /** First wait before a download is tried again; it doubles. @default 1000 */
   retryDelay?: number;
   /** Largest wait before a download is tried again. @default 60000 */

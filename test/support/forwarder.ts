@@ -9,8 +9,15 @@ export interface Forwarder extends AsyncDisposable {
   readonly port: number;
 }
 
+/** Sees bytes that go by. @param direction of one connection, the same object for all of its bytes */
+export type Eavesdropper = (direction: object, bytes: Uint8Array) => void;
+
 /** Starts one. @param hostname loopback address to listen on */
-export function startForwarder(hostname: string, targets: readonly Target[]): Forwarder {
+export function startForwarder(
+  hostname: string,
+  targets: readonly Target[],
+  eavesdropper: Eavesdropper = () => {},
+): Forwarder {
   const listener = Deno.listen({ hostname, port: 0 });
   const open = new Set<Deno.Conn>();
   const close = (conn: Deno.Conn) => {
@@ -21,7 +28,16 @@ export function startForwarder(hostname: string, targets: readonly Target[]): Fo
     const outgoing = await firstOf(targets);
     if (outgoing === undefined) return close(incoming);
     open.add(outgoing);
-    const pipe = (from: Deno.Conn, to: Deno.Conn) => from.readable.pipeTo(to.writable).catch(() => {}); // One end that breaks ends both.
+    const pipe = (from: Deno.Conn, to: Deno.Conn) => {
+      const tap = new TransformStream<Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>>({
+        transform(bytes, controller) {
+          eavesdropper(from, bytes);
+          controller.enqueue(bytes);
+        },
+      });
+      // One end that breaks ends both.
+      return from.readable.pipeThrough(tap).pipeTo(to.writable).catch(() => {});
+    };
     await Promise.race([pipe(incoming, outgoing), pipe(outgoing, incoming)]);
     for (const conn of [incoming, outgoing]) {
       open.delete(conn);

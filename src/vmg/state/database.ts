@@ -139,6 +139,10 @@ const migrations: readonly string[] = [
   -- Approvals that overtook the start of their update.
   CREATE TABLE early_approvals (update_id TEXT PRIMARY KEY, received INTEGER NOT NULL) STRICT;
   `,
+  `
+  -- Which keys attested that time; NULL: whichever an earlier program knew.
+  ALTER TABLE uptane_time ADD COLUMN keys TEXT;
+  `,
 ];
 
 /** The schema's version that this program writes, as PRAGMA user_version says it. */

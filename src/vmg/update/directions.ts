@@ -8,6 +8,7 @@ import type { VehicleBus } from "../bus/bus.ts";
 import { mapBounded } from "../parallel.ts";
 import type { AttackLog } from "../uptane/attack_log.ts";
 import { matchPackage } from "../uptane/package_match.ts";
+import { refusalOf } from "../uptane/refusals.ts";
 import type { UpdateMetadata } from "../uptane/update_metadata.ts";
 import type { VehicleDescription, VehicleEcu } from "../vehicle.ts";
 import { hardwareOf } from "../vci.ts";
@@ -58,6 +59,14 @@ export class UpdateDirections {
       if (error instanceof UptaneError) this.#options.attacks.note(error);
       throw error;
     }
+  }
+
+  /** What a package or an ECU refused, by its check, and noted; everything else as it is. */
+  refused(error: unknown): unknown {
+    const refused = refusalOf(error);
+    if (refused === undefined) return error;
+    this.#options.attacks.note(refused);
+    return refused;
   }
 
   /** The vehicle's ECUs: those of the update as they are now, the others as they were reported last, if they were. */

@@ -7,7 +7,13 @@ import { AnswerError, ProblemError, type RestClient } from "../../contract/clien
 import { routes } from "../../contract/routes.ts";
 import type { Logger } from "../../log.ts";
 import { PackageError } from "../../codec/errors.ts";
-import { DownloadError, explain } from "../errors.ts";
+import {
+  DownloadError,
+  DownloadSizeError,
+  DownloadSlowError,
+  DownloadWithheldError,
+  explain,
+} from "../errors.ts";
 import { Backoff, delay } from "../../wait.ts";
 import { type PackageExpectations, PackageFile } from "./package_file.ts";
 
@@ -25,6 +31,8 @@ export interface DownloadOptions extends PackageExpectations {
   minFree: number;
   /** How long to try without a new byte. */
   patience: number;
+  /** Bytes a second: what comes more slowly for `patience`, the waits between answers not counted, is given up. 0: nothing is. */
+  minRate: number;
   retryDelay: number;
   maxRetryDelay: number;
   /** Called before the first byte of a new download is written: noted on disk when it returns. */
@@ -67,7 +75,8 @@ export async function removePackage(directory: string, packageId: string): Promi
  *
  * @returns the file's path; it has the package's size, and gaps where nothing was wanted
  * @throws {PackageError} for a package that is refused, also for bytes that come corrupted time and again
- * @throws {DownloadError} at once for a 4xx, a package that is too large, a full disk; after `patience` for the rest
+ * @throws {DownloadError} at once for a 4xx, a package that is too large ({@link DownloadSizeError}), a full disk; after `patience`
+ *   for the rest ({@link DownloadWithheldError}, {@link DownloadSlowError})
  * @throws what `accept` throws, and the signal's reason
  */
 export async function downloadPackage(options: DownloadOptions): Promise<string> {
@@ -97,12 +106,13 @@ async function download(options: DownloadOptions): Promise<string> {
       }
     },
   });
+  const pace = new Pace(options);
   let lastByte = Date.now();
   for (;;) {
     const before = part.done;
     let failure: unknown;
     try {
-      await fetchWanted(part, options);
+      await fetchWanted(part, pace, options);
       if (!part.isWhole) continue;
       await part.finish(path);
       return path;
@@ -122,7 +132,7 @@ async function download(options: DownloadOptions): Promise<string> {
       lastByte = Date.now();
       backoff.reset();
     } else if (Date.now() - lastByte >= patience) {
-      throw new DownloadError(
+      throw new DownloadWithheldError(
         `package ${packageId}: no new byte within ${patience} ms at ${part.done} of ${
           part.total ?? "an unknown number of"
         } bytes: ${explain(failure)}`,
@@ -145,8 +155,46 @@ export function mayTryAgain(error: unknown): boolean {
   return status === undefined || status >= 500 || later.has(status);
 }
 
+/** Sees that what comes does not trickle: a few bytes now and then would keep an update waiting for ever. */
+class Pace {
+  readonly #options: Pick<DownloadOptions, "packageId" | "patience" | "minRate">;
+  /** Time spent on answers, ms, and bytes that came, since the last look. */
+  #time = 0;
+  #bytes = 0;
+  #last = 0;
+
+  constructor(options: Pick<DownloadOptions, "packageId" | "patience" | "minRate">) {
+    this.#options = options;
+  }
+
+  /** An answer begins. */
+  begin(): void {
+    this.#last = performance.now();
+  }
+
+  /** @throws {DownloadSlowError} */
+  count(bytes: number): void {
+    const { packageId, patience, minRate } = this.#options;
+    const now = performance.now();
+    this.#time += now - this.#last;
+    this.#last = now;
+    this.#bytes += bytes;
+    if (this.#time < patience) return;
+    const rate = this.#bytes * 1000 / this.#time;
+    if (rate < minRate) {
+      throw new DownloadSlowError(
+        `package ${packageId}: expected ${minRate} bytes a second, got ${Math.floor(rate)} over ${
+          Math.round(this.#time)
+        } ms`,
+      );
+    }
+    this.#time = 0;
+    this.#bytes = 0;
+  }
+}
+
 /** Asks for the next run of bytes that is missing, and takes what comes. */
-async function fetchWanted(part: PackageFile, options: DownloadOptions): Promise<void> {
+async function fetchWanted(part: PackageFile, pace: Pace, options: DownloadOptions): Promise<void> {
   if (part.isWhole) return;
   const { rest, packageId, signal, onProgress } = options;
   // A beginning that nothing has vouched for yet goes on only under the same entity tag; what has its hash needs none.
@@ -176,8 +224,10 @@ async function fetchWanted(part: PackageFile, options: DownloadOptions): Promise
     }
     await checkSpace(part, options);
     onProgress(part.done, part.total ?? 0);
+    pace.begin();
     for await (const chunk of body) {
       signal.throwIfAborted();
+      pace.count(chunk.length);
       await part.push(chunk);
       onProgress(part.done, part.total ?? 0);
       const distance = part.distance;
@@ -211,7 +261,7 @@ async function wholeComes(
   }
   await part.restart();
   if (size < 1 || size > maxSize) {
-    throw new DownloadError(`package ${packageId}: expected 1 to ${maxSize} bytes, got ${size}`);
+    throw new DownloadSizeError(`package ${packageId}: expected 1 to ${maxSize} bytes, got ${size}`);
   }
   onBegin(etag, size);
   part.begin(etag, size);
@@ -244,7 +294,7 @@ async function checkSpace(
 
 function contentLength(packageId: string, text: string | undefined): number {
   if (text === undefined || !/^\d{1,15}$/.test(text)) {
-    throw new DownloadError(`package ${packageId}: expected a Content-Length, got ${text ?? "none"}`);
+    throw new DownloadSizeError(`package ${packageId}: expected a Content-Length, got ${text ?? "none"}`);
   }
   return Number(text);
 }

@@ -1,5 +1,6 @@
 // Why an update failed, as it is told, and whether another attempt may end otherwise.
 
+import { PackageError, PackageSignatureError } from "../../codec/errors.ts";
 import {
   DropRequestError,
   FreezeError,
@@ -18,6 +19,8 @@ export function failureOf(stage: string, error: unknown): string {
 /** Whether another attempt may end otherwise. What is for something else, or too old, stays that. */
 export function mayBeMended(error: unknown): boolean {
   if (error instanceof UptaneError) {
+    // A package is made anew, from images that may be right.
+    if (error.cause instanceof PackageError) return !(error.cause instanceof PackageSignatureError);
     // What did not come, or was not new, may come and be new then.
     return error instanceof SlowRetrievalError || error instanceof DropRequestError ||
       error instanceof FreezeError;

@@ -130,6 +130,7 @@ async function fetchOnce(update: JournalUpdate, options: FetchOptions): Promise<
     maxSize: settings.maxPackageSize,
     minFree: settings.minFreeDisk,
     patience: settings.downloadPatience,
+    minRate: settings.minDownloadRate,
     retryDelay: settings.retryDelay,
     maxRetryDelay: settings.maxRetryDelay,
     onBegin: (tag, total) => journal.setDownload(updateId, tag, total),

@@ -18,7 +18,7 @@ import type { TelemetrySource } from "../telemetry.ts";
 import { delay, orAborted } from "../../wait.ts";
 import type { UpdateDirections } from "./directions.ts";
 import { removePackage } from "./download.ts";
-import { type FetchedPackage, fetchPackage } from "./fetch.ts";
+import { type FetchedPackage, type FetchOptions, fetchPackage } from "./fetch.ts";
 import { EcuProgress } from "./ecu_progress.ts";
 import { failureOf, mayBeMended } from "./failures.ts";
 import type { JournalUpdate, NewUpdate, UpdateJournal } from "./journal.ts";
@@ -338,14 +338,12 @@ export class UpdateRunner {
     const { bus, parallelReads, directions } = this.#options;
     onStage("metadata");
     const directed = await directions.of(update, signal);
-    const fetched = await fetchPackage(update, {
-      ...this.#options,
+    const fetched = await this.#fetch(update, {
       check: (manifest) => directions.match(manifest, directed),
       onStage,
       onEnter: (status) => this.#enter(update, reporter, status),
       onProgress: (share) => reporter.stage(share),
       signal,
-      log: this.#log,
     });
     const zones = [...Map.groupBy(fetched.targets, ({ ecu }) => ecu.zonalGatewayId).values()];
     const found = await Promise.all(zones.map((zone) =>
@@ -356,6 +354,18 @@ export class UpdateRunner {
         ] as const)
     ));
     return { ...fetched, found: new Map(found.flat()) };
+  }
+
+  async #fetch(
+    update: JournalUpdate,
+    options: Pick<FetchOptions, "check" | "onStage" | "onEnter" | "onProgress" | "signal">,
+  ): Promise<FetchedPackage> {
+    try {
+      return await fetchPackage(update, { ...this.#options, ...options, log: this.#log });
+    } catch (error) {
+      options.signal.throwIfAborted();
+      throw this.#options.directions.refused(error);
+    }
   }
 
   /** An update that is gone on with is not told to be further back than it was. */
@@ -391,7 +401,7 @@ export class UpdateRunner {
         await this.#permissions.waitForConditions(waitingUpdate(current, verified, signal));
         this.#checkTime(current);
       },
-      onFailure: (error) => this.#noteFailure(updateId, error),
+      onFailure: (error) => this.#noteFailure(updateId, this.#options.directions.refused(error)),
       onEcu: ({ ecuId, ...note }) =>
         reporter.ecu(ecuId, {
           ...note,

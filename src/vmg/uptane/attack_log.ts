@@ -2,6 +2,7 @@
 
 import { z } from "zod";
 import type { Logger } from "../../log.ts";
+import { citation } from "../../uptane/checks.ts";
 import type { UptaneError } from "../../uptane/errors.ts";
 import type { StateDatabase } from "../state/database.ts";
 
@@ -31,7 +32,7 @@ export class AttackLog {
 
   /** Notes a failed check. */
   note({ attack, code, clause, message }: UptaneError): void {
-    this.#log.warn(`Refused as ${attack} (Uptane ${clause}): ${code}: ${message}`);
+    this.#log.warn(`Refused as ${attack} (${citation(clause)}): ${code}: ${message}`);
     this.#statements.add.run(code);
   }
 

@@ -142,16 +142,17 @@ export class UpdateMetadata {
 
   async #attest(signal: AbortSignal, rest: RestClient): Promise<Date> {
     const { vin, store, clock } = this.#options;
+    let by = "";
     const time = await attestTime({
       store,
       fetcher: metadataFetcher(rest, vin),
       ask: (nonces) => this.#ask(nonces, signal, rest),
-      previous: clock.latest,
+      previous: (keys) => clock.latestBy(by = keys),
       limits: this.#limits,
       signal,
       observe: this.#observe,
     });
-    clock.set(time);
+    clock.set(time, by);
     return time;
   }
 

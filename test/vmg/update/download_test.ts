@@ -12,7 +12,7 @@ import { CodecPool } from "../../../src/codec/pool.ts";
 import { ProblemError, RestClient } from "../../../src/contract/client.ts";
 import { silentLogger } from "../../../src/log.ts";
 import { generateSigningKey } from "../../../src/pqc/signature.ts";
-import { DownloadError } from "../../../src/vmg/errors.ts";
+import { DownloadError, DownloadSlowError } from "../../../src/vmg/errors.ts";
 import { type DownloadOptions, downloadPackage } from "../../../src/vmg/update/download.ts";
 import { failDisk } from "../../support/disk_faults.ts";
 import { noise } from "../../codec/support.ts";
@@ -118,6 +118,7 @@ async function against(listener: RequestListener, test: (place: Place) => Promis
         maxSize: 10_000_000,
         minFree: 0,
         patience: 60_000,
+        minRate: 0,
         retryDelay: 5,
         maxRetryDelay: 20,
         onBegin: (etag, size) => begun.push({ etag, size }),
@@ -419,6 +420,25 @@ Deno.test("a 503 is tried again", async () => {
   }, async ({ options }) => {
     assert.deepEqual(await Deno.readFile(await downloadPackage(options)), bytes);
     assert.equal(answers, 3);
+  });
+});
+
+Deno.test("a server whose bytes trickle is given up on, however long each of them is waited for", async () => {
+  const trickle: RequestListener = (_request, response) => {
+    response.writeHead(200, { etag: '"v1"', "content-length": bytes.length });
+    let at = 0;
+    const timer = setInterval(() => response.write(bytes.subarray(at, ++at)), 5);
+    response.on("close", () => clearInterval(timer));
+  };
+  await against(trickle, async ({ options }) => {
+    await assert.rejects(
+      downloadPackage({ ...options, patience: 100, minRate: 100_000 }),
+      (error) => {
+        assert.ok(error instanceof DownloadSlowError);
+        assert.match(error.message, /expected 100000 bytes a second, got \d+ over \d+ ms/);
+        return true;
+      },
+    );
   });
 });
 

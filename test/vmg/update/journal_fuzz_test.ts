@@ -205,7 +205,7 @@ async function goodFile(directory: string): Promise<Uint8Array> {
       commands.note(`message-${at}`, "diagnostics", "{}");
     }
     new RemoteConfig(state, silentLogger).take(3, { telemetry_interval: 5 });
-    new AttestedClock(state).set(new Date("2026-03-01T12:00:00Z"));
+    new AttestedClock(state).set(new Date("2026-03-01T12:00:00Z"), "keys");
     await new SqliteMetadataStore(state).replace("image", new Map([["root.json", new Uint8Array(3_000)]]));
     state.sqlite.exec("PRAGMA wal_checkpoint(TRUNCATE)");
   }

@@ -103,7 +103,7 @@ Deno.test("a package with any byte flipped is refused before an ECU is touched",
       bytes[at] ^= 0x01;
       const end = await run(bench, { ...made, bytes });
       assert.equal(end.status, "failed");
-      assert.match(String(end.error), /^verify: /);
+      assert.match(String(end.error), /^metadata: package_(?:form|signed|content): [a-z_]+: /);
       assert.deepEqual(statuses(end), { ECU_001: "cancelled", ECU_003: "cancelled" });
     });
   }
@@ -530,7 +530,7 @@ Deno.test("a package whose blocks are wrong each time fails the update, and the 
   assert.equal(end.status, "failed");
   assert.match(
     String(end.error),
-    /^verify: ZG_BODY, blob at 0, block 3: \d+ bytes came 3 times and were never/,
+    /^metadata: package_content: package: block_hash: ZG_BODY, blob at 0, block 3: \d+ bytes came 3 times and were never/,
   );
   const last = `bytes=${blockAt(made, 3)}-`;
   assert.deepEqual(log.ranges, [undefined, last, last]);

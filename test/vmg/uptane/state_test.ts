@@ -97,7 +97,7 @@ Deno.test("the clock goes on from the attested time, evenly, and its latest time
       const clock = new AttestedClock(state, () => elapsed);
       assert.equal(clock.latest, undefined);
       assert.equal(clock.now, undefined);
-      clock.set(attested);
+      clock.set(attested, "a");
       elapsed += 1_500;
       assert.deepEqual(clock.now, new Date("2026-03-01T12:00:01.500Z"));
       assert.deepEqual(clock.latest, attested);
@@ -106,8 +106,23 @@ Deno.test("the clock goes on from the attested time, evenly, and its latest time
     const clock = new AttestedClock(state, () => elapsed);
     assert.deepEqual(clock.latest, attested);
     assert.equal(clock.now, undefined, "how long the gateway was off is not known");
-    clock.set(new Date("2026-03-01T11:59:59Z"));
+    clock.set(new Date("2026-03-01T11:59:59Z"), "a");
     assert.deepEqual(clock.latest, attested, "the latest time never goes back");
+    assert.deepEqual([clock.latestBy("a"), clock.latestBy("b")], [attested, undefined]);
+    const earlier = new Date("2026-02-01T00:00:00Z");
+    clock.set(earlier, "b");
+    assert.deepEqual(clock.latest, earlier, "unless other keys attest it");
+    assert.deepEqual([clock.latestBy("a"), clock.latestBy("b")], [undefined, earlier]);
+  }));
+
+Deno.test("a time that an earlier program kept counts for whichever keys come next", () =>
+  inFolder((directory) => {
+    using state = StateDatabase.open(directory);
+    state.sqlite.exec("INSERT INTO uptane_time (id, attested) VALUES (1, 1000)");
+    const clock = new AttestedClock(state);
+    assert.deepEqual(clock.latestBy("a"), new Date(1000));
+    clock.set(new Date(500), "a");
+    assert.deepEqual([clock.latestBy("a"), clock.latestBy("b")], [new Date(1000), undefined]);
   }));
 
 Deno.test("failed checks are told in the next report, and again if they fail meanwhile", () =>
