@@ -39,7 +39,7 @@ Deno.test("thresholds and expiry", async (test) => {
         await test.step(`one key of ${role} twice is not enough`, async () => {
           const [key] = keys[role];
           forged({ sign: { ...keys, [role]: [key, key] } });
-          await vehicle.assertRefused(`${role}_signed`, "arbitrary software");
+          await vehicle.assertRefused("metadata_form", "malformed data");
         });
       }
       for (const role of roles) {
