@@ -18,7 +18,7 @@ const expectations: [command: RegExp, printed: RegExp][] = [
   [/ zonebench firmware add /, /BODY_CONTROLLER hardware 1\.0 version 1\.1\.0[^]*intel-hex/],
   [/ zonebench update start /, /Update [0-9a-f-]{36} started/],
   [/ zonebench update watch$/, /Update [0-9a-f-]{36} completed/],
-  [/ zonebench update list$/, /KMHZB00BENCH00001 +completed +100 %/],
+  [/ zonebench update list$/, /KMHZB00BENCH00001 +forced +completed +100 %/],
   [/ zonebench diag ECU_003 0x22 F190( --via-server)?$/, /^62 F1 90 [^]*"KMHZB00BENCH00001"/],
   [/ zonebench diag ECU_001 0x22 F189 --json --decode$/, /"name":"ecuSoftwareVersion","text":"1\.0\.0"/],
   [/ zonebench dtc ECU_001 --snapshot$/, /P0562-16 +0x09[^]*P0562-16 snapshot 0x01/],

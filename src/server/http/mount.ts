@@ -253,7 +253,9 @@ export function answerTheRest(
 
 function refusal(error: unknown, context: Context<{ Bindings: Bindings }>, log: Logger): Response {
   const known = toProblem(error);
-  if (known && known.status < 500) {
+  if (known?.usual) {
+    log.debug(`${context.req.raw.method} ${context.req.path}: ${known.message}`, { status: known.status });
+  } else if (known && known.status < 500) {
     log.warn(`${context.req.raw.method} ${context.req.path} refused: ${known.message}`, {
       status: known.status,
     });

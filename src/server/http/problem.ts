@@ -43,6 +43,8 @@ export interface HttpProblemOptions extends ErrorOptions {
   headers?: Record<string, string>;
   /** The connection cannot be used for another request. */
   close?: boolean;
+  /** Nothing is wrong: the protocol has its clients ask until there is no more. @default false */
+  usual?: boolean;
 }
 
 /** A request that is refused. */
@@ -51,11 +53,13 @@ export class HttpProblem extends Error {
   readonly code: string | undefined;
   readonly errors: Problem["errors"];
   readonly headers: Record<string, string>;
+  readonly usual: boolean;
 
   constructor(readonly status: number, detail: string, options: HttpProblemOptions = {}) {
     super(detail, options.cause === undefined ? undefined : { cause: options.cause });
     this.code = options.code;
     this.errors = options.errors;
+    this.usual = options.usual ?? false;
     this.headers = { ...options.headers, ...(options.close ? { connection: "close" } : {}) };
   }
 }

@@ -52,7 +52,13 @@ function fileAnswer(
   method: string,
   ifNoneMatch: string | undefined,
 ): Response {
-  if (file === undefined) throw new HttpProblem(404, `there is no ${name}`, { code: "not_found" });
+  // A client asks for one root after another until there is no next one (TUF specification 1.0, section 5.3.3).
+  if (file === undefined) {
+    throw new HttpProblem(404, `there is no ${name}`, {
+      code: "not_found",
+      usual: name.endsWith(".root.json"),
+    });
+  }
   const { bytes, etag } = file;
   const headers = {
     etag,
