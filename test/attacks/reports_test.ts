@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { ProblemError } from "../../src/contract/client.ts";
 import { routes } from "../../src/contract/routes.ts";
 import { type SignedDocument, signedDocument } from "../../src/contract/uptane.ts";
-import type { Vci } from "../../src/contract/vehicles.ts";
+import { type Vci, vci } from "../../src/contract/vehicles.ts";
 import type { CheckCode } from "../../src/uptane/checks.ts";
 import { imageTargetName } from "../../src/uptane/image_target.ts";
 import { generateSigner, type LocalSigner } from "../../src/uptane/keys.ts";
@@ -14,16 +14,19 @@ import { makeNonce } from "../../src/uptane/time.ts";
 import { Lab } from "./support/lab.ts";
 import { AttackedVehicle, hwVersion } from "./support/vehicle.ts";
 
-/** The newest report that the vehicle sent, as a thief of its TLS key can send it. */
-function lastReport({ middle }: AttackedVehicle): Vci {
-  return structuredClone(middle.reports.at(-1)) as unknown as Vci;
+/** The newest report that the server has, as a thief of the vehicle's TLS key can send it; the gateway ends, and sends none after it. */
+async function lastReport(vehicle: AttackedVehicle): Promise<Vci> {
+  await vehicle.end();
+  const timestamp = (await vehicle.shown())?.vci?.timestamp;
+  const report = vehicle.middle.reports.find((it) => it.timestamp === timestamp);
+  return vci.parse(report);
 }
 
 /** The same report with a version of an ECU that it does not run. */
-function lying(vci: Vci, ecuId: string, version: string): Vci {
+function lying(report: Vci, ecuId: string, version: string): Vci {
   return {
-    ...vci,
-    ecus: vci.ecus.map((ecu) => ecu.ecu_id === ecuId ? { ...ecu, sw_version: version } : ecu),
+    ...report,
+    ecus: report.ecus.map((ecu) => ecu.ecu_id === ecuId ? { ...ecu, sw_version: version } : ecu),
   };
 }
 
@@ -36,7 +39,7 @@ interface Signers {
 /** A manifest of reports that say what the attacker wants. */
 async function manifestOf(
   vehicle: AttackedVehicle,
-  vci: Vci,
+  report: Vci,
   { primary, ...ecus }: Signers,
   installed: Partial<Record<string, EcuReport["installed"]>> = {},
   attacks: readonly string[] = [],
@@ -54,7 +57,7 @@ async function manifestOf(
     }, [primary]),
   ];
   for (const [ecuId, signer] of Object.entries(ecus)) {
-    const ecu = vci.ecus.find((it) => it.ecu_id === ecuId);
+    const ecu = report.ecus.find((it) => it.ecu_id === ecuId);
     const version = ecu?.sw_version ?? "";
     const filename = imageTargetName({ ecuType: vehicle.types[ecuId], hwVersion, version });
     reports.push(
@@ -72,10 +75,10 @@ async function manifestOf(
 }
 
 /** The server refuses a report with this code, shows the attack, and goes on believing what it believed. */
-async function assertRefused(vehicle: AttackedVehicle, vci: Vci, code: CheckCode): Promise<void> {
+async function assertRefused(vehicle: AttackedVehicle, report: Vci, code: CheckCode): Promise<void> {
   const { vin, rest } = vehicle;
   const before = await vehicle.shown();
-  await assert.rejects(rest.call(routes.submitVci, { path: { vin }, body: vci }), (error) => {
+  await assert.rejects(rest.call(routes.submitVci, { path: { vin }, body: report }), (error) => {
     assert.ok(error instanceof ProblemError, String(error));
     assert.deepEqual([error.status, error.code], [422, code], error.message);
     return true;
@@ -90,17 +93,18 @@ Deno.test("reports of a vehicle", async (test) => {
   await using lab = await Lab.start("127.0.98.2");
   await using vehicle = await AttackedVehicle.start(lab);
   const { vin, rest } = vehicle;
-  const first = lastReport(vehicle);
+  const first = await lastReport(vehicle);
+  await vehicle.begin();
   const released = await vehicle.release(1);
   await vehicle.updated(released);
-  const honest = lastReport(vehicle);
+  await vehicle.release(2);
+  const honest = await lastReport(vehicle);
   const stranger = await generateSigner("ecdsa-p256");
   const stolen: Signers = {
     primary: await vehicle.primary(),
     ECU_001: await vehicle.ecuKey("ECU_001"),
     ECU_002: await vehicle.ecuKey("ECU_002"),
   };
-  await vehicle.release(2);
 
   await test.step("a recorded report is refused, the newest by its nonces and an older one by its times", async () => {
     await assertRefused(vehicle, honest, "report_nonce");
@@ -168,12 +172,14 @@ Deno.test("reports of a vehicle", async (test) => {
     assert.equal(shown?.verified, false);
     assert.match(String(shown?.unverified_reason), /version_manifest/);
     // It claims to run the newest; the update goes by what ECU_001 signed.
-    assert.equal((await vehicle.update(["ECU_001"])).status, "completed");
+    const update = await vehicle.start(["ECU_001"]);
+    await vehicle.begin();
+    assert.equal((await vehicle.ended(update)).status, "completed");
     await vehicle.verified({ ECU_001: "1.2.0" });
   });
 
   await test.step("an ECU's stolen key reports a wrong version or a false alarm of that ECU, as the table says", async () => {
-    const now = lastReport(vehicle);
+    const now = await lastReport(vehicle);
     const lie = lying(now, "ECU_001", "7.0.0");
     const alarmed = await manifestOf(vehicle, lie, stolen, {
       ECU_002: {
