@@ -164,8 +164,12 @@ Deno.test("the network", async (test) => {
   await attack("mix-and-match: files of different releases", async (vehicle) => {
     await vehicle.release(1);
     const before = await lab.bundle("image", vehicle.vin);
-    await vehicle.release(2);
-    const now = await lab.bundle("image", vehicle.vin);
+    // Signatures of ECDSA have some bytes more or less: what is too long is refused for that.
+    let now = before;
+    for (let minor = 2; now === before || now.snapshot.bytes.length < before.snapshot.bytes.length; minor++) {
+      await vehicle.release(minor);
+      now = await lab.bundle("image", vehicle.vin);
+    }
     // In the order of the checks: what was found good is not fetched again.
     const cases = [
       ["snapshot_hashes", `${now.snapshot.version}.snapshot.json`, before.snapshot.bytes],

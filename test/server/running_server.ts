@@ -1,5 +1,5 @@
-// A real server for tests: real TLS on a loopback address, its own certificate authority, a temporary data folder. Starting
-// it takes seconds (the embedded database is made), so a test file starts one and shares it among its steps.
+// A real server for tests: real TLS on a loopback address, its own certificate authority, a temporary data folder with a copy of
+// an empty database. Starting it takes seconds all the same, so a test file starts one and shares it among its steps.
 
 import { join } from "node:path";
 import type { Duplex } from "node:stream";
@@ -15,6 +15,7 @@ import { importSigningKey } from "../../src/pqc/signature.ts";
 import { type RunningServer, type ServerOptions, startServer } from "../../src/server/mod.ts";
 import { connect } from "../../src/tls/connect.ts";
 import { httpsAgent } from "../../src/tls/https_agent.ts";
+import { prepareEmbedded } from "../support/embedded.ts";
 
 export const vinA = "KMHTEST1AAA000001";
 export const vinB = "KMHTEST1BBB000002";
@@ -78,6 +79,9 @@ export async function startTestServer(
     mqtt: { hostname, port: 0, ...overrides.mqtt },
     local: { hostname, port: 0, ...overrides.local },
   };
+  // A database that is there, or another one, stays as it is.
+  const database = join(options.dataDirectory, "db");
+  if (options.database?.url === undefined && !await exists(database)) await prepareEmbedded(database);
   let server = await startServer(options);
   const agents: Dispatcher[] = [];
   const origin = () => `https://${hostname}:${server.https.port}`;
@@ -128,6 +132,16 @@ export async function startTestServer(
       await Deno.remove(directory, { recursive: true });
     },
   };
+}
+
+async function exists(path: string): Promise<boolean> {
+  try {
+    await Deno.stat(path);
+    return true;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  }
 }
 
 /** An MQTT client on a stream; rejects with the broker's refusal. */
