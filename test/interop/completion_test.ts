@@ -35,7 +35,7 @@ async function withScript(
 /** What is offered at the end of a line. */
 const offers: [line: string, offered: string[]][] = [
   ["zonebench upd", ["update"]],
-  ["zonebench update ", ["cancel", "list", "start", "watch"]],
+  ["zonebench update ", ["approve", "cancel", "list", "start", "watch"]],
   ["zonebench pki issue ", ["broker", "gateway", "operator", "server-client", "vehicle"]],
   ["zonebench update start --v", ["--vin"]],
   ["zonebench serve --only ", ["bench", "server", "vmg"]],
