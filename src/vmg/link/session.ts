@@ -94,6 +94,9 @@ export async function openSession(options: SessionOptions): Promise<MqttSession>
     failure ??= error;
     client.end(true);
     stream.destroy();
+    // Not only at the stream's own end, a turn of the event loop later: whoever publishes until then would fail each time
+    // and try again, and that end would never come.
+    gone();
   };
 
   const client = new MqttClient(() => stream, {
@@ -188,6 +191,13 @@ export async function openSession(options: SessionOptions): Promise<MqttSession>
               (error) => error ? reject(error) : resolve(),
             );
           });
+        } catch (cause) {
+          // What the library refuses by itself it would refuse again: the connection ends, and the link's back-off rules.
+          const error = cause instanceof SessionError
+            ? cause
+            : new SessionError(`${where}: not published on ${topic}`, { cause });
+          fail(error);
+          throw error;
         } finally {
           clearTimeout(late);
         }

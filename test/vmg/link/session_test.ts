@@ -53,6 +53,23 @@ Deno.test("a publish that the broker did not acknowledge fails with the connecti
   await assert.rejects(session.publish("vehicle/x/telemetry", "{}"), SessionError);
 });
 
+Deno.test("a session that is given up is over at once, for whoever tries again and again to publish on it", async () => {
+  await using bench = await TestBench.start();
+  const session = await openSession(options(bench));
+  const reason = new SessionError("the address is gone");
+  let over = false;
+  void session.closed.then(() => over = true);
+  session.abandon(reason);
+  // No turn of the event loop lies between the tries: an end that needs one would never come.
+  let tries = 0;
+  while (!over && tries < 1_000) {
+    tries++;
+    await assert.rejects(session.publish("vehicle/x/telemetry", "{}"), reason);
+  }
+  assert(tries < 100, `${tries} tries`);
+  assert.equal(await session.closed, reason);
+});
+
 Deno.test("a broker that acknowledges nothing is left after a time", async () => {
   await using bench = await TestBench.start();
   bench.server.broker.authorizePublish = () => {};
