@@ -90,7 +90,7 @@ export async function run(): Promise<BenchRow[]> {
     version: string,
   ): Promise<{ bytes: Uint8Array; etag: string }> {
     const parts = [];
-    for (const { ecuId, zonalGatewayId, can } of vehicle.ecus) {
+    for (const { ecuId, ecuType, zonalGatewayId, can } of vehicle.ecus) {
       const image = new Uint8Array(can === undefined ? sizes.ethernet : sizes.can);
       // Half noise, half zeros: about what firmware is.
       for (let at = 0; at < image.length; at += 65_536) {
@@ -103,7 +103,7 @@ export async function run(): Promise<BenchRow[]> {
         zonalGatewayId,
         part: {
           ecu_id: ecuId,
-          ecu_type: "BENCH",
+          ecu_type: ecuType,
           hw_version: "H1",
           version,
           image: {
@@ -155,7 +155,8 @@ function describe({ hostname, gateways, adapter }: ParallelFlashPorts): VehicleD
     }],
     ecus: Array.from({ length: 8 }, (_, at) => ({
       ecuId: `ECU_00${at + 1}`,
-      ecuType: "BENCH",
+      // A type of its own: the images differ, and a type's version is one image.
+      ecuType: `BENCH_${at + 1}`,
       zonalGatewayId: at < 3 ? "ZG_1" : "ZG_2",
       logicalAddress: 0x1101 + at,
       ...at < 6 ? {} : { can: { adapterId: "CAN_BENCH", address: canAddress(at + 1), isotp: {} } },
