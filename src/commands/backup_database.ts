@@ -11,6 +11,7 @@ import type { Database } from "../server/store/mod.ts";
 import { openPglite } from "../server/store/pglite.ts";
 import { openPostgres } from "../server/store/postgres.ts";
 import { asOperator, foldersOf, type OperatorOptions } from "./common.ts";
+import { exists } from "./files.ts";
 import { CommandFailed } from "./output.ts";
 
 /** Takes the dump's bytes, which it may keep. */
@@ -32,11 +33,7 @@ export async function takeDump(
     return "PostgreSQL";
   }
   const directory = foldersOf(options.data).database;
-  const made = await Deno.stat(join(directory, "pg")).then(() => true, (error) => {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
-  });
-  if (!made) return undefined;
+  if (!await exists(join(directory, "pg"))) return undefined;
   let database: Database;
   try {
     database = await openPglite({ directory, signal });

@@ -13,9 +13,7 @@ import {
 } from "../contract/requirements.ts";
 import { routes } from "../contract/routes.ts";
 import {
-  address,
   asOperator,
-  firmwareFormats,
   interruption,
   makeCommand,
   oneOf,
@@ -23,14 +21,13 @@ import {
   withJson,
   withOperator,
 } from "./common.ts";
+import { type FirmwareFileOptions, releaseNumber, withFirmwareFile } from "./firmware_file.ts";
 import { CommandFailed, examples, formatSize, print, printJson, printTable, Progress } from "./output.ts";
 
-interface AddOptions extends OperatorOptions {
+interface AddOptions extends OperatorOptions, FirmwareFileOptions {
   ecuType: string;
   hardware: string;
   version: string;
-  format: typeof firmwareFormats[number];
-  baseAddress?: number;
   priority: "low" | "normal" | "high" | "critical";
   release?: number;
   dependsOn?: ImageDependency[];
@@ -53,14 +50,8 @@ function add(): Command {
       "--hardware <version>",
       "hardware version that it runs on, as the ECU reports it, e.g. 1.0",
     )
-    .requiredOption("--version <version>", "semantic version of the image, e.g. 1.2.0")
-    .option(
-      "--format <format>",
-      "auto, intel-hex, s-record, vbf or binary",
-      oneOf(firmwareFormats),
-      "auto",
-    )
-    .option("--base-address <address>", "first address of a raw binary, e.g. 0x8000", address)
+    .requiredOption("--version <version>", "semantic version of the image, e.g. 1.2.0");
+  withFirmwareFile(command)
     .option(
       "--priority <priority>",
       "low, normal, high or critical",
@@ -91,13 +82,6 @@ function add(): Command {
     "zonebench firmware add body.hex --ecu-type BODY_CONTROLLER --hardware 1.0 --version 1.3.0 --release 4 " +
     "--depends-on DOOR_MODULE@2.0.0 --condition 'speed<=0' 'battery_soc>=30'",
   ]);
-}
-
-function releaseNumber(text: string): number {
-  if (!/^\d{1,10}$/.test(text) || Number(text) > 0xffff_ffff) {
-    throw new InvalidArgumentError("expected a whole number from 0 to 4294967295");
-  }
-  return Number(text);
 }
 
 /** Parser for an option that may be given several values. */

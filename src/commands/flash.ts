@@ -2,31 +2,20 @@
 
 import type { Command } from "commander";
 import { basename, join } from "node:path";
-import { parseFirmware } from "../../hardware/flash/format/parse_firmware.ts";
 import { fileImage } from "../../hardware/flash/format/file_image.ts";
 import { readIdentification } from "../../hardware/flash/identification.ts";
 import { flashEcu } from "../../hardware/flash/sequence.ts";
 import { type BenchEcu, findEcu, withEcu } from "./bench_access.ts";
 import { flashPlanOf } from "./flash_plan.ts";
-import {
-  address,
-  type CommonOptions,
-  firmwareFormats,
-  foldersOf,
-  interruption,
-  makeCommand,
-  oneOf,
-  withJson,
-} from "./common.ts";
+import { type CommonOptions, foldersOf, interruption, makeCommand, withJson } from "./common.ts";
+import { type FirmwareFileOptions, readFirmware, withFirmwareFile } from "./firmware_file.ts";
 import { type BenchWiring, openWiring } from "./gateway_links.ts";
 import { type TraceOptions, withTrace } from "./trace.ts";
 import { CommandFailed, examples, formatSize, print, printJson, Progress, UsageError } from "./output.ts";
 
-interface FlashOptions extends CommonOptions, TraceOptions {
+interface FlashOptions extends CommonOptions, TraceOptions, FirmwareFileOptions {
   vin?: string;
   version?: string;
-  format: typeof firmwareFormats[number];
-  baseAddress?: number;
 }
 
 /** One file into one ECU. */
@@ -46,10 +35,10 @@ interface Flashed {
 const fingerprint = new TextEncoder().encode("ZONEBENCH-CLI");
 
 export function flashCommand(): Command {
-  const command = withJson(
+  const command = withFirmwareFile(withJson(
     withTrace(makeCommand("flash", "flashes files into ECUs of the bench, without the server")),
     "{ecu_id, version, bytes, seconds} as JSON, one line an ECU",
-  )
+  ))
     .argument("<ECU>", "ECU id in the bench file, e.g. ECU_005")
     .argument("<FILE>", "Intel HEX, S-record, VBF or raw binary")
     .argument("[ECU_FILE...]", "further pairs of ECU and FILE; the ECUs are flashed side by side")
@@ -57,8 +46,6 @@ export function flashCommand(): Command {
       "--version <version>",
       "version that the ECU reports afterwards (default: the one it reports now)",
     )
-    .option("--format <format>", "auto, intel-hex, s-record, vbf or binary", oneOf(firmwareFormats), "auto")
-    .option("--base-address <address>", "first address of a raw binary, e.g. 0x8000", address)
     .option("--vin <vin>", "which vehicle, where several are on the bench")
     .action((ecuId: string, file: string, more: string[], options: FlashOptions) =>
       run([ecuId, file, ...more], options)
@@ -154,7 +141,7 @@ async function flashOne(
   const started = performance.now();
   try {
     show(ecuId, 0, `reading ${basename(file)}`);
-    const parsed = await parse(file, options, payload, signal);
+    const parsed = await readFirmware(file, payload, options, signal);
     const image = fileImage(payload, parsed.segments, parsed.payloadSha256, parsed.hints);
     const result = await withEcu(wiring, ecu, signal, async (client, reconnect) => {
       const version = options.version ?? (await readIdentification(client)).swVersion;
@@ -179,17 +166,4 @@ async function flashOne(
       if (!(error instanceof Deno.errors.NotFound)) throw error;
     });
   }
-}
-
-async function parse(file: string, options: FlashOptions, output: string, signal: AbortSignal) {
-  const { format, baseAddress } = options;
-  let handle: Deno.FsFile;
-  try {
-    handle = await Deno.open(file, { read: true });
-  } catch (cause) {
-    throw new CommandFailed(`${file}: cannot be read: ${cause instanceof Error ? cause.message : cause}`, {
-      cause,
-    });
-  }
-  return await parseFirmware(handle.readable, { format, baseAddress, output, signal });
 }

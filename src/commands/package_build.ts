@@ -2,7 +2,6 @@
 
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { join } from "node:path";
-import { parseFirmware } from "../../hardware/flash/format/parse_firmware.ts";
 import { buildPackage, type PackageBlobFile, type PackageEcuPart } from "../codec/build_package.ts";
 import { compressImage } from "../codec/compress_image.ts";
 import { PackageError } from "../codec/errors.ts";
@@ -13,28 +12,16 @@ import { blockSizes, type PackageCondition, type PackageImage } from "../contrac
 import { parseCondition } from "../contract/requirements.ts";
 import { importSigningKey, type SigningKey } from "../pqc/signature.ts";
 import { toDownload } from "../server/ota/catalogue.ts";
-import {
-  address,
-  type CommonOptions,
-  configOf,
-  firmwareFormats,
-  foldersOf,
-  interruption,
-  makeCommand,
-  oneOf,
-  withJson,
-} from "./common.ts";
-import { CommandFailed, examples, formatSize, print, printJson, Progress } from "./output.ts";
-import { openFile } from "./package_file.ts";
+import { type CommonOptions, configOf, foldersOf, interruption, makeCommand, withJson } from "./common.ts";
+import { type FirmwareFileOptions, readFirmware, releaseNumber, withFirmwareFile } from "./firmware_file.ts";
+import { CommandFailed, examples, formatSize, print, printJson, Progress, UsageError } from "./output.ts";
 
-interface BuildOptions extends CommonOptions {
+interface BuildOptions extends CommonOptions, FirmwareFileOptions {
   out: string;
   vin?: string;
   key?: string;
-  format: typeof firmwareFormats[number];
-  baseAddress?: number;
   base: Map<string, string>;
-  release: Map<string, string>;
+  release: Map<string, number>;
   dependsOn: Map<string, string>;
   condition: PackageCondition[];
   level: number;
@@ -49,22 +36,28 @@ interface Wanted {
 }
 
 export function packageBuildCommand(): Command {
-  const command = withJson(
+  const command = withFirmwareFile(withJson(
     makeCommand("build", "builds and signs a package for a vehicle of the bench file"),
     "{package_id, sha256, size, path} as JSON",
-  )
+  ))
     .argument("<ECU=FILE@VERSION...>", "firmware for an ECU: Intel HEX, S-record, VBF or raw binary")
     .requiredOption("--out <file>", "where the package goes")
     .option("--vin <vin>", "the vehicle (default: the bench file's only one)")
     .option("--key <file>", "private key that signs, PEM (default: signing.key in the pki folder)")
-    .option("--format <format>", "of the firmware files", oneOf(firmwareFormats), "auto")
-    .option("--base-address <address>", "first address of raw binaries, e.g. 0x8000", address)
     .addOption(
-      perEcu("--base <ecu=file>", "makes a delta to this firmware, which the vehicle must keep a copy of"),
+      perEcu(
+        "--base <ecu=file>",
+        "makes a delta to this firmware, which the vehicle must keep a copy of",
+        String,
+      ),
     )
-    .addOption(perEcu("--release <ecu=number>", "release counter of an ECU's image"))
+    .addOption(perEcu("--release <ecu=number>", "release counter of an ECU's image", releaseNumber))
     .addOption(
-      perEcu("--depends-on <ecu=ecus>", "ECUs, with commas between, that are activated before this one"),
+      perEcu(
+        "--depends-on <ecu=ecus>",
+        "ECUs, with commas between, that are activated before this one",
+        String,
+      ),
     )
     .addOption(
       new Option(
@@ -102,7 +95,7 @@ async function build(list: string[], options: BuildOptions): Promise<void> {
   ) {
     for (const ecuId of map.keys()) {
       if (wanted.some((it) => it.ecuId === ecuId)) continue;
-      throw new CommandFailed(`--${name} ${ecuId}: no firmware is given for this ECU`);
+      throw new UsageError(`--${name} ${ecuId}: no firmware is given for this ECU`);
     }
   }
   using stop = interruption();
@@ -191,7 +184,7 @@ async function makePart(
     ecu_type: ecu.ecu_type,
     hw_version: ecu.hw_version,
     version,
-    ...release === undefined ? {} : { release: Number(release) },
+    ...release === undefined ? {} : { release },
     ...dependsOn === undefined ? {} : { depends_on: dependsOn.split(",") },
     image,
     blob,
@@ -202,23 +195,17 @@ async function makePart(
 export async function readImage(
   file: string,
   output: string,
-  { format, baseAddress }: Pick<BuildOptions, "format" | "baseAddress">,
+  options: FirmwareFileOptions,
   signal: AbortSignal,
 ): Promise<PackageImage> {
-  const handle = await openFile(file);
-  try {
-    const parsed = await parseFirmware(handle.readable, { output, format, baseAddress, signal });
-    return {
-      image_id: crypto.randomUUID(),
-      sha256: parsed.payloadSha256.toHex(),
-      size: parsed.payloadSize,
-      segments: [...parsed.segments],
-      ...parsed.hints === undefined ? {} : { download: toDownload(parsed.hints) },
-    };
-  } catch (cause) {
-    signal.throwIfAborted();
-    throw new CommandFailed(`${file}: ${cause instanceof Error ? cause.message : cause}`, { cause });
-  }
+  const parsed = await readFirmware(file, output, options, signal);
+  return {
+    image_id: crypto.randomUUID(),
+    sha256: parsed.payloadSha256.toHex(),
+    size: parsed.payloadSize,
+    segments: [...parsed.segments],
+    ...parsed.hints === undefined ? {} : { download: toDownload(parsed.hints) },
+  };
 }
 
 function vehicleOf(vehicles: readonly BenchVehicle[], vin: string | undefined): BenchVehicle {
@@ -255,18 +242,18 @@ async function readKey(path: string): Promise<SigningKey> {
 function parseWanted(text: string): Wanted {
   const match = /^([^=]+)=(.+)@([^@]+)$/.exec(text);
   if (match === null) {
-    throw new CommandFailed(`${text}: expected ECU=FILE@VERSION, e.g. ECU_005=body.hex@1.2.0`);
+    throw new UsageError(`${text}: expected ECU=FILE@VERSION, e.g. ECU_005=body.hex@1.2.0`);
   }
   return { ecuId: match[1], file: match[2], version: match[3] };
 }
 
-function perEcu(flags: string, description: string): Option {
-  return new Option(flags, `${description}; may be given again`).default(new Map<string, string>(), "none")
+function perEcu<T>(flags: string, description: string, parse: (text: string) => T): Option {
+  return new Option(flags, `${description}; may be given again`).default(new Map<string, T>(), "none")
     .argParser(
-      (text: string, before: Map<string, string>) => {
+      (text: string, before: Map<string, T>) => {
         const at = text.indexOf("=");
         if (at < 1 || at === text.length - 1) throw new InvalidArgumentError("expected ECU=…");
-        return new Map([...before, [text.slice(0, at), text.slice(at + 1)]]);
+        return new Map([...before, [text.slice(0, at), parse(text.slice(at + 1))]]);
       },
     );
 }

@@ -8,39 +8,28 @@ import { makeImageDelta } from "../codec/image_delta.ts";
 import { CodecPool } from "../codec/pool.ts";
 import { maxDeltaSize } from "../codec/zstd_stream.ts";
 import type { PackageEcu, PackageManifest } from "../contract/package.ts";
-import {
-  address,
-  type CommonOptions,
-  firmwareFormats,
-  interruption,
-  makeCommand,
-  oneOf,
-  withJson,
-} from "./common.ts";
+import { type CommonOptions, interruption, makeCommand, withJson } from "./common.ts";
+import { type FirmwareFileOptions, withFirmwareFile } from "./firmware_file.ts";
 import { CommandFailed, examples, formatSize, print, printJson, printNote, printTable } from "./output.ts";
 import { readImage } from "./package_build.ts";
 import { inspectPackage, isPackage, verifyKeysOf } from "./package_file.ts";
 
-interface DiffOptions extends CommonOptions {
+interface DiffOptions extends CommonOptions, FirmwareFileOptions {
   out?: string;
-  format: typeof firmwareFormats[number];
-  baseAddress?: number;
 }
 
 export function packageDiffCommand(): Command {
-  const command = withJson(
+  const command = withFirmwareFile(withJson(
     makeCommand(
       "diff",
       "two packages: what differs for each ECU, and what a vehicle that has the first's images would fetch of the second; " +
         "two firmware files: the delta from the first to the second, as zstd --patch-from makes it",
     ),
     "{ecus, fetch_bytes} of packages, {base, target, whole_bytes, delta_bytes} of firmware, as JSON",
-  )
+  ))
     .argument("<OLD>")
     .argument("<NEW>")
     .option("--out <file>", "of firmware: keeps the delta, which zstd -d --patch-from applies to the payload")
-    .option("--format <format>", "of firmware files", oneOf(firmwareFormats), "auto")
-    .option("--base-address <address>", "first address of raw binaries, e.g. 0x8000", address)
     .action(diff);
   return examples(command, [
     "zonebench package diff monday.otap tuesday.otap",

@@ -8,6 +8,7 @@ import { parseManifest, verifyEntries, verifyLayout, verifySignature } from "../
 import type { PackageManifest } from "../contract/package.ts";
 import { importVerifyKey, type VerifyKey } from "../pqc/signature.ts";
 import { type CommonOptions, foldersOf } from "./common.ts";
+import { openFile } from "./files.ts";
 import { CommandFailed, formatSize } from "./output.ts";
 
 /** What stands before a package's parts. */
@@ -22,20 +23,6 @@ export interface InspectedPackage {
 }
 
 const magic = new TextEncoder().encode("OTAP");
-
-/** Opens a file. @throws {CommandFailed} when it cannot be read */
-export async function openFile(path: string): Promise<Deno.FsFile> {
-  try {
-    const file = await Deno.open(path, { read: true });
-    if ((await file.stat()).isFile) return file;
-    file.close();
-  } catch (cause) {
-    throw new CommandFailed(`${path}: cannot be read: ${cause instanceof Error ? cause.message : cause}`, {
-      cause,
-    });
-  }
-  throw new CommandFailed(`${path}: expected a file`);
-}
 
 /** Whether a file begins as packages do. */
 export async function isPackage(path: string): Promise<boolean> {

@@ -7,7 +7,8 @@ import { readPackage } from "../codec/read_package.ts";
 import { hashFile } from "../server/files.ts";
 import { type CommonOptions, interruption, makeCommand, withJson } from "./common.ts";
 import { CommandFailed, examples, formatSize, print, printJson, printTable, Progress } from "./output.ts";
-import { type InspectedPackage, inspectPackage, openFile, totals, verifyKeysOf } from "./package_file.ts";
+import { openFile } from "./files.ts";
+import { type InspectedPackage, inspectPackage, totals, verifyKeysOf } from "./package_file.ts";
 
 interface ReadOptions extends CommonOptions {
   key?: string[];

@@ -1,8 +1,8 @@
 // What the vehicle's gateway itself runs, as its version reports say it: this program, measured where it lies.
 
 import { createHash } from "node:crypto";
-import { fileURLToPath } from "node:url";
 import type { InstalledSoftware } from "../vmg/mod.ts";
+import { exists } from "./files.ts";
 import manifest from "../../deno.json" with { type: "json" };
 
 /** What the program consists of where it runs from source. */
@@ -37,7 +37,7 @@ async function measure(): Promise<InstalledSoftware> {
 async function programFiles(): Promise<[string, URL][]> {
   // In an executable this module is part of the program's one file, and the build's description lies beside it.
   const own = new URL(import.meta.url);
-  if (await isThere(new URL("./build.json", own))) return [["program", own]];
+  if (await exists(new URL("./build.json", own))) return [["program", own]];
   const root = new URL("../../", own);
   const files: [string, URL][] = [];
   for (const name of sources) await collect(name, new URL(name, root), files);
@@ -53,15 +53,5 @@ async function collect(name: string, place: URL, files: [string, URL][]): Promis
     // What builds leave is no part of the program.
     if (entry.isSymlink || entry.name === "target" || entry.name.startsWith(".")) continue;
     await collect(`${name}/${entry.name}`, new URL(`${entry.name}`, `${place}/`), files);
-  }
-}
-
-async function isThere(file: URL): Promise<boolean> {
-  try {
-    await Deno.stat(fileURLToPath(file));
-    return true;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
   }
 }

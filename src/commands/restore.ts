@@ -18,6 +18,7 @@ import { openPostgres } from "../server/store/postgres.ts";
 import { stateVersion } from "../vmg/mod.ts";
 import { filesElsewhere } from "./backup.ts";
 import { type CommonOptions, configOf, foldersOf, interruption, makeCommand, withJson } from "./common.ts";
+import { copyFile, exists, openFile, sync } from "./files.ts";
 import { CommandFailed, examples, formatSize, print, printJson, Progress } from "./output.ts";
 import { passPhraseVariable, readPassPhrase } from "./pass_phrase.ts";
 import { RestorePlace, writeFile } from "./restore_place.ts";
@@ -60,7 +61,7 @@ async function run(path: string, options: RestoreOptions): Promise<void> {
   const { root } = foldersOf(options.data);
   using stop = interruption();
   const { signal } = stop;
-  using file = await openBackup(path);
+  using file = await openFile(path);
   const { size } = await file.stat();
   using progress = new Progress(options.json);
   // Said before the whole file is read; it is looked at again when the restore begins.
@@ -77,7 +78,7 @@ async function run(path: string, options: RestoreOptions): Promise<void> {
   progress.update(0, "making the database");
   await using place = await RestorePlace.open(root, options.replace === true);
   const writing = { maxContent: room, signal, onRead: told("restoring") };
-  const kept = await restore(path, file, { manifest, keys, place, config, reading: writing });
+  const kept = await restored(path, file, { manifest, keys, place, config, reading: writing });
   progress[Symbol.dispose]();
   report(manifest, keys, kept, place, options);
 
@@ -87,19 +88,6 @@ async function run(path: string, options: RestoreOptions): Promise<void> {
       progress.update(size === 0 ? 1 : read / size, `${what}, ${formatSize(size)}`);
     };
   }
-}
-
-async function openBackup(path: string): Promise<Deno.FsFile> {
-  try {
-    const file = await Deno.open(path, { read: true });
-    if ((await file.stat()).isFile) return file;
-    file.close();
-  } catch (cause) {
-    throw new CommandFailed(`${path}: cannot be read: ${cause instanceof Error ? cause.message : cause}`, {
-      cause,
-    });
-  }
-  throw new CommandFailed(`${path}: expected a file`);
 }
 
 /** Bytes that there is room for: a file that claims to hold more is not read on. */
@@ -199,8 +187,25 @@ interface Restoring {
   reading: Reading;
 }
 
-/** @returns whether keys of the folder that is replaced were kept */
-async function restore(path: string, file: Deno.FsFile, restoring: Restoring): Promise<boolean> {
+/** What a restore has left as it was. */
+interface Kept {
+  /** Keys of the folder that is replaced are in use. */
+  keys: boolean;
+  /** Where repositories are now that lay apart and are replaced. */
+  repositories: string | undefined;
+}
+
+/** Restores; when that fails, everything is as it was. */
+async function restored(path: string, file: Deno.FsFile, restoring: Restoring): Promise<Kept> {
+  try {
+    return await restore(path, file, restoring);
+  } catch (error) {
+    await restoring.place.undo();
+    throw error;
+  }
+}
+
+async function restore(path: string, file: Deno.FsFile, restoring: Restoring): Promise<Kept> {
   const { manifest, keys, place, config, reading } = restoring;
   const elsewhere = filesElsewhere(config, place.root);
   const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>();
@@ -228,11 +233,11 @@ async function restore(path: string, file: Deno.FsFile, restoring: Restoring): P
       throw error;
     }
   };
-  let kept = false;
+  const kept: Kept = { keys: false, repositories: undefined };
   const prepare = async () => {
-    if (keys === undefined) kept = await place.keepKeys();
+    if (keys === undefined) kept.keys = await place.keepKeys();
     for (const [name, bytes] of keys ?? []) await writeFile(join(place.draft, name), [bytes], 0o600);
-    await moveApart(place, elsewhere);
+    kept.repositories = await moveApart(place, elsewhere);
   };
   if (manifest.database === undefined) {
     const drained = readable.pipeTo(new WritableStream());
@@ -255,7 +260,6 @@ async function restore(path: string, file: Deno.FsFile, restoring: Restoring): P
         await prepare();
         if (!embedded) await place.settle();
       },
-      place,
       reading.signal,
     );
     await read;
@@ -270,13 +274,11 @@ async function loaded(
   database: Database,
   lines: AsyncIterable<string>,
   beforeCommit: () => Promise<void>,
-  place: RestorePlace,
   signal: AbortSignal | undefined,
 ): Promise<void> {
   try {
     await loadDatabase(database, lines, { migrations, beforeCommit, signal });
   } catch (error) {
-    await place.undo();
     if (error instanceof DatabaseNotEmptyError) {
       throw new CommandFailed(
         `${error.message}; make a new one (createdb) and name it in database.url`,
@@ -297,30 +299,39 @@ async function openDatabase(
     : await openPostgres({ url: config.database.url, connections: 2, signal });
 }
 
-/** What lies apart: images and packages are named by their hash, those that are there already are the same. */
-async function moveApart(place: RestorePlace, elsewhere: ReadonlyMap<string, string>): Promise<void> {
+/**
+ * What lies apart: images and packages are named by their hash, those that are there already are the same.
+ * @returns where repositories are now that were there
+ */
+async function moveApart(
+  place: RestorePlace,
+  elsewhere: ReadonlyMap<string, string>,
+): Promise<string | undefined> {
+  let aside: string | undefined;
   for (const [name, folder] of elsewhere) {
     const from = join(place.draft, name);
-    if (!await Deno.stat(from).then(() => true, () => false)) continue;
+    if (!await exists(from)) continue;
     if (name === "repo") {
-      await placeRepositories(from, folder);
+      aside = await placeRepositories(from, folder, place);
       await Deno.remove(from, { recursive: true });
       continue;
     }
     await Deno.mkdir(folder, { recursive: true, mode: 0o750 });
     for await (const entry of Deno.readDir(from)) {
       const draft = join(folder, `${entry.name}.${crypto.randomUUID()}.tmp`);
-      await Deno.copyFile(join(from, entry.name), draft);
+      await copyFile(join(from, entry.name), draft);
       await Deno.rename(draft, join(folder, entry.name));
     }
+    await sync(folder);
     await Deno.remove(from, { recursive: true });
   }
+  return aside;
 }
 
 function report(
   manifest: Manifest,
   keys: ReadonlyMap<string, Uint8Array> | undefined,
-  kept: boolean,
+  kept: Kept,
   { root, aside }: RestorePlace,
   { json }: RestoreOptions,
 ): void {
@@ -334,6 +345,7 @@ function report(
       files,
       keys: keys?.size ?? 0,
       replaced: aside ?? null,
+      replaced_repositories: kept.repositories ?? null,
     });
     return;
   }
@@ -346,10 +358,13 @@ function report(
   print(`  ${files} files, ${keys?.size ?? 0} private keys`);
   if (keys === undefined) {
     print(
-      kept
+      kept.keys
         ? "  the keys and certificates of the folder that was replaced were kept"
         : "  it has no private keys: copy them to where they were (pki/*.key), or remove pki/ and let serve make a new authority",
     );
   }
   if (aside !== undefined) print(`  what was there before is in ${aside}`);
+  if (kept.repositories !== undefined) {
+    print(`  repositories of signed metadata that were there before are in ${kept.repositories}`);
+  }
 }

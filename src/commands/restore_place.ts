@@ -1,9 +1,10 @@
 // Puts a restored data folder in its place: everything is prepared in a folder within it, so that it works on a volume of its
 // own too, and moved at the end. While that folder is there nothing starts on the data; what was there before is put aside.
 
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { dataFiles } from "../backup/data_folder.ts";
 import { replacedPrefix, unfinishedName } from "../backup/entry_path.ts";
+import { copyFolder, exists, sync } from "./files.ts";
 import { CommandFailed } from "./output.ts";
 
 /** A folder that is being restored into. */
@@ -12,6 +13,8 @@ export class RestorePlace implements AsyncDisposable {
   readonly draft: string;
   /** Moves that have been made. */
   readonly #moved: { from: string; to: string }[] = [];
+  /** Folders outside in which something is prepared. */
+  readonly #drafts: string[] = [];
   readonly #locks: Deno.FsFile[] = [];
   #asideName: string | undefined;
 
@@ -105,7 +108,7 @@ export class RestorePlace implements AsyncDisposable {
       await Deno.remove(join(this.draft, "pki"), { recursive: true }).catch((error) => {
         if (!(error instanceof Deno.errors.NotFound)) throw error;
       });
-      await copyTree(pki, join(this.draft, "pki"));
+      await copyFolder(pki, join(this.draft, "pki"));
       found = true;
     }
     for await (const { path, absolute, kind } of dataFiles(this.root)) {
@@ -123,12 +126,12 @@ export class RestorePlace implements AsyncDisposable {
         const stamp = new Date().toISOString().replace(/\.\d+Z$/, "Z").replaceAll(":", "");
         this.#asideName = join(this.root, `${replacedPrefix}${stamp}`);
         await Deno.mkdir(this.#asideName, { mode: 0o700 });
-        for (const name of this.before) await this.#move(join(this.root, name), join(this.#asideName, name));
+        for (const name of this.before) await this.move(join(this.root, name), join(this.#asideName, name));
       }
       for (const name of await namesIn(this.draft)) {
-        await this.#move(join(this.draft, name), join(this.root, name));
+        await this.move(join(this.draft, name), join(this.root, name));
       }
-      await syncFolder(this.root);
+      await sync(this.root);
     } catch (error) {
       await this.undo();
       throw error;
@@ -142,16 +145,26 @@ export class RestorePlace implements AsyncDisposable {
     this.#asideName = undefined;
   }
 
-  async #move(from: string, to: string): Promise<void> {
+  /** Moves what belongs to this restore; {@link undo} moves it back. */
+  async move(from: string, to: string): Promise<void> {
     await Deno.rename(from, to);
     this.#moved.push({ from, to });
+    await sync(dirname(to));
+  }
+
+  /** Names a folder outside in which something is prepared: what is still there at the end is removed. */
+  drafted(folder: string): void {
+    this.#drafts.push(folder);
   }
 
   /** Removes what was prepared and not moved. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#unlock();
+    for (const folder of this.#drafts) {
+      if (await exists(folder)) await Deno.remove(folder, { recursive: true });
+    }
     await Deno.remove(this.draft, { recursive: true });
-    await syncFolder(this.root);
+    await sync(this.root);
     // A restore that failed leaves no folder behind that was not there.
     if (this.made && this.#moved.length === 0) await Deno.remove(this.root);
   }
@@ -171,14 +184,6 @@ export async function writeFile(
   await file.sync();
 }
 
-async function copyTree(from: string, to: string): Promise<void> {
-  await Deno.mkdir(to, { recursive: true, mode: 0o700 });
-  for await (const { name, isDirectory, isFile } of Deno.readDir(from)) {
-    if (isDirectory) await copyTree(join(from, name), join(to, name));
-    else if (isFile) await Deno.copyFile(join(from, name), join(to, name));
-  }
-}
-
 /** Names in a folder; none if there is no such folder. */
 async function namesIn(directory: string): Promise<string[]> {
   const names: string[] = [];
@@ -188,11 +193,6 @@ async function namesIn(directory: string): Promise<string[]> {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
   }
   return names.sort();
-}
-
-async function syncFolder(path: string): Promise<void> {
-  using folder = await Deno.open(path, { read: true });
-  await folder.sync();
 }
 
 /** @throws {CommandFailed} when a restore into the data folder has not ended: what is there is not whole */

@@ -124,26 +124,32 @@ Deno.test("package", async (test) => {
     assert.ok(made.delta_bytes < made.whole_bytes / 100);
   });
 
-  await test.step("what cannot be is said, with exit code 1", async () => {
+  await test.step("what cannot be is said, with exit code 1, what is no command with 2", async () => {
     for (
-      const [args, message] of [
+      const [args, message, code = 1] of [
         [
           ["build", "--out", at("x"), `ECU_099=${at("first.bin")}@1.0.0`],
           /ECU_099: KMHZB00BENCH00001 has no such ECU/,
         ],
-        [["build", "--out", at("x"), "ECU_005"], /expected ECU=FILE@VERSION/],
+        [["build", "--out", at("x"), "ECU_005"], /expected ECU=FILE@VERSION/, 2],
         [["build", "--out", at("x"), `ECU_005=${at("none")}@1.0.0`], /none: cannot be read/],
         [["build", "--out", at("x"), `ECU_005=${at("first.bin")}@one`], /manifest_schema/],
         [
           ["build", "--out", at("x"), `ECU_005=${at("first.bin")}@1.0.0`, "--release", "ECU_001=1"],
           /--release ECU_001: no firmware is given/,
+          2,
+        ],
+        [
+          ["build", "--out", at("x"), `ECU_005=${at("first.bin")}@1.0.0`, "--release", "ECU_005=-1"],
+          /expected a whole number from 0 to 4294967295/,
+          2,
         ],
         [["diff", at("old.otap"), at("first.bin")], /expected two packages or two firmware files/],
         [["inspect", at("first.bin")], /bad_magic/],
       ] as const
     ) {
       const result = await program.run(["package", ...args]);
-      assert.equal(result.code, 1, result.stderr);
+      assert.equal(result.code, code, result.stderr);
       assert.match(result.stderr, message);
     }
     await assert.rejects(Deno.stat(at("x")), Deno.errors.NotFound);

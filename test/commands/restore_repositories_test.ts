@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { filesElsewhere } from "../../src/commands/backup.ts";
+import { RestorePlace } from "../../src/commands/restore_place.ts";
 import { placeRepositories } from "../../src/commands/restore_repositories.ts";
 import { loadConfig } from "../../src/config/load.ts";
 
@@ -22,6 +23,11 @@ async function write(folder: string, files: Record<string, string>): Promise<voi
   }
 }
 
+async function restoring<T>(folder: string, run: (place: RestorePlace) => Promise<T>): Promise<T> {
+  await using place = await RestorePlace.open(join(folder, "data"), false);
+  return await run(place);
+}
+
 const read = (...parts: string[]) => Deno.readTextFile(join(...parts));
 
 Deno.test("restored repositories replace those that are there, whose files do not mix with them", async () => {
@@ -33,7 +39,7 @@ Deno.test("restored repositories replace those that are there, whose files do no
       "keys/a.key": "restored",
     });
     await write(to, { "image/timestamp.json": "new", "image/2.targets.json": "2", "keys/b.key": "there" });
-    const aside = await placeRepositories(from, to);
+    const aside = await restoring(folder, (place) => placeRepositories(from, to, place));
     assert.ok(aside);
     assert.equal(await read(to, "image/timestamp.json"), "old");
     await assert.rejects(read(to, "image/2.targets.json"), Deno.errors.NotFound);
@@ -47,11 +53,31 @@ Deno.test("keys that did not come in the backup stay in use", async () => {
   await folders(async (folder) => {
     const [from, to] = [join(folder, "restored"), join(folder, "repo")];
     await write(from, { "director/1.root.json": "root" });
-    assert.equal(await placeRepositories(from, to), undefined);
-    await write(to, { "keys/b.key": "there" });
-    await placeRepositories(from, to);
+    await restoring(folder, async (place) => {
+      assert.equal(await placeRepositories(from, to, place), undefined);
+      await write(to, { "keys/b.key": "there" });
+      await placeRepositories(from, to, place);
+    });
     assert.equal(await read(to, "keys/b.key"), "there");
     assert.equal(await read(to, "director/1.root.json"), "root");
+  });
+});
+
+Deno.test("a restore that fails after repositories took their place gives the place back", async () => {
+  await folders(async (folder) => {
+    const [from, to] = [join(folder, "restored"), join(folder, "files", "repo")];
+    await write(from, { "image/timestamp.json": "old" });
+    await write(to, { "image/timestamp.json": "new", "keys/b.key": "there" });
+    await restoring(folder, async (place) => {
+      await placeRepositories(from, to, place);
+      assert.equal(await read(to, "image/timestamp.json"), "old");
+      await place.undo();
+    });
+    assert.equal(await read(to, "image/timestamp.json"), "new");
+    assert.equal(await read(to, "keys/b.key"), "there");
+    assert.deepEqual((await Array.fromAsync(Deno.readDir(join(folder, "files")))).map(({ name }) => name), [
+      "repo",
+    ]);
   });
 });
 

@@ -10,18 +10,9 @@ import type { Database } from "../../server/store/mod.ts";
 import { openPglite } from "../../server/store/pglite.ts";
 import { describeUrl, openPostgres } from "../../server/store/postgres.ts";
 import { stateVersion } from "../../vmg/mod.ts";
+import { exists } from "../files.ts";
 import { formatSize } from "../output.ts";
 import type { Check, Context, Finding } from "./check.ts";
-
-async function exists(path: string): Promise<boolean> {
-  try {
-    await Deno.stat(path);
-    return true;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
-  }
-}
 
 export const dataFolder: Check = {
   name: "data",
