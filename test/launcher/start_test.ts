@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
 import { launcherTest, mountTest, namesIn } from "../support/executables.ts";
+import { rootHome } from "../support/root_home.ts";
 
 launcherTest("the first start unpacks into a private folder, the second does not", async (bench) => {
   const { path, id } = await bench.make('cat "$(dirname "$0")/data"', {
@@ -180,9 +181,9 @@ mountTest("a read-only home, and one from which nothing may run, are passed over
 mountTest("an empty environment is enough: the home folder stands in /etc/passwd", async (bench) => {
   const { path, id } = await bench.make("echo started from $0");
   const { code, stdout } = await bench.start(path, {
-    mounting: `mount -t tmpfs tmpfs /root && set -- env -i "$0" "$@" && exec "$@"`,
+    mounting: `mount -t tmpfs tmpfs ${rootHome} && set -- env -i "$0" "$@" && exec "$@"`,
   });
-  assert.deepEqual([code, stdout], [0, `started from /root/.cache/zonebench/${id}/run\n`]);
+  assert.deepEqual([code, stdout], [0, `started from ${rootHome}/.cache/zonebench/${id}/run\n`]);
 });
 
 mountTest(

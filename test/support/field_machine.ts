@@ -4,6 +4,7 @@
 import { basename, join } from "node:path";
 import { unlessMissing } from "./peers.ts";
 import type { Peer } from "./peers.ts";
+import { rootHome } from "./root_home.ts";
 
 const repository = new URL("../../", import.meta.url).pathname.replace(/\/$/, "");
 
@@ -56,7 +57,7 @@ function canUnshare(): boolean {
 /** What the holder of the namespaces does before it says that it is ready: `$1` the folder, `$2` what is hidden. */
 const setUp = `set -e
 ip link set lo up
-mount --bind "$1/home" /root
+mount --bind "$1/home" "${rootHome}"
 mount --bind "$1/none" "$2"
 shift 2
 for file; do mount --bind /dev/null "$file"; done
@@ -126,5 +127,5 @@ function runtimes(): string[] {
       if (isFile(path)) found.add(Deno.realPathSync(path));
     }
   }
-  return [...found].filter((path) => !path.startsWith("/root/"));
+  return [...found].filter((path) => !path.startsWith(`${rootHome}/`));
 }
