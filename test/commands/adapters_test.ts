@@ -98,9 +98,9 @@ interopTest("ports are listed without a byte being sent to those that are not kn
 });
 
 Deno.test("an adapter of the bench is told with the ECUs that answer behind it, or with why it does not open", async () => {
-  const network = ["--set", "bench.network=127.0.67.0/24"];
+  const network = ["--set", "bench.network=127.0.105.0/24"];
   const { bench } = await loadConfig({ set: [network[1], "bench.timing=none"] });
-  const common = { adapter_id: "CAN_BODY", port: "tcp://127.0.67.4:20107", bit_rate: 500_000 };
+  const common = { adapter_id: "CAN_BODY", port: "tcp://127.0.105.4:20107", bit_rate: 500_000 };
   const ofBench = async () => {
     const { stdout } = await zonebench("adapters", "--json", ...network);
     return JSON.parse(stdout)[0];

@@ -42,7 +42,7 @@ async function world(): Promise<World> {
   state.exec(
     "pragma journal_mode = wal; pragma user_version = 1; create table t (x text); insert into t values ('in')",
   );
-  const network = "127.0.76.0/24";
+  const network = "127.0.101.0/24";
   return {
     folder,
     data,
@@ -161,7 +161,7 @@ Deno.test("a backup does not replace a file unless told to, and does not lie in 
     /does not lie in the data folder/,
   );
   assert.match((await it.program.run(["backup", join(it.folder, "no/b")])).stderr, /no such folder/);
-  const nothing = await new Program({ data: join(it.folder, "nothing"), network: "127.0.76.0/24" })
+  const nothing = await new Program({ data: join(it.folder, "nothing"), network: "127.0.101.0/24" })
     .run(["backup", join(it.folder, "c")]);
   assert.match(nothing.stderr, /there is no data folder to back up/);
   assert.deepEqual((await tree(it.folder)).filter((name) => !name.startsWith("data/")), ["b", "pass"]);
@@ -218,7 +218,7 @@ Deno.test("a damaged backup leaves nothing behind, and nothing starts on a resto
   // As kill -9 leaves it.
   await Deno.mkdir(join(it.folder, "r/restore.unfinished/images"), { recursive: true });
   await Deno.mkdir(join(it.folder, "r/pki"));
-  const serve = await new Program({ data: join(it.folder, "r"), network: "127.0.76.0/24" }).run(["serve"]);
+  const serve = await new Program({ data: join(it.folder, "r"), network: "127.0.101.0/24" }).run(["serve"]);
   assert.equal(serve.code, 1);
   assert.match(serve.stderr, /a restore into it runs, or was broken off/);
   assert.match(

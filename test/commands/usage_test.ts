@@ -7,7 +7,7 @@ import { Program, temporaryFolder } from "../support/program.ts";
 async function run(args: string[], common = false) {
   await using folder = await temporaryFolder();
   const data = join(folder.path, "data");
-  if (common) return await new Program({ data, network: "127.0.45.0/24" }).run(args);
+  if (common) return await new Program({ data, network: "127.0.102.0/24" }).run(args);
   const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
     args: ["run", "--no-check", "-P=program", "src/main.ts", ...args],
     env: { NO_COLOR: "1" },
@@ -69,7 +69,7 @@ Deno.test("wrong usage ends with 2 and says what is wrong on standard error", as
 
 Deno.test("a server that does not run is a failure that says how to start it", async () => {
   await using folder = await temporaryFolder();
-  const program = new Program({ data: join(folder.path, "data"), network: "127.0.45.0/24" });
+  const program = new Program({ data: join(folder.path, "data"), network: "127.0.102.0/24" });
   assert.equal((await program.run(["pki", "init"])).code, 0);
   assert.equal((await program.run(["pki", "issue", "operator", "bench"])).code, 0);
   const { code, stderr } = await program.run(["firmware", "list"]);
@@ -94,7 +94,7 @@ Deno.test("without certificates a command says where they were looked for", asyn
 Deno.test("pki issues a vehicle's certificate with a private key for its owner alone", async () => {
   await using folder = await temporaryFolder();
   const data = join(folder.path, "data");
-  const program = new Program({ data, network: "127.0.45.0/24" });
+  const program = new Program({ data, network: "127.0.102.0/24" });
   assert.equal((await program.run(["pki", "init"])).code, 0);
   const { code, stdout } = await program.run(["pki", "issue", "vehicle", "KMHZB00BENCH00077"]);
   assert.equal(code, 0);

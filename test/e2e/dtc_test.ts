@@ -89,7 +89,7 @@ Deno.test("dtc lists, filters and clears what the bench's ECUs have stored", asy
 
 Deno.test("dtc through the server gives the same as over the bus", async () => {
   await using folder = await temporaryFolder();
-  const program = new Program({ data: join(folder.path, "data"), network: "127.0.47.0/24" });
+  const program = new Program({ data: join(folder.path, "data"), network: "127.0.104.0/24" });
   await using serving = await program.serve();
   await serving.logged("[MQTT] New connection");
   for (let tries = 0; (await program.run(["vci", vin, "--json"])).code !== 0; tries++) {

@@ -23,7 +23,7 @@ interopTest(
     await using folder = await temporaryFolder();
     const program = new Program({
       data: join(folder.path, "data"),
-      network: "127.0.46.0/24",
+      network: "127.0.103.0/24",
       timing: "realistic",
     });
     await using serving = await program.serve();

@@ -18,7 +18,7 @@ async function tshark(file: string, args: string[]): Promise<string[]> {
   return new TextDecoder().decode(stdout).split("\n").filter((line) => line !== "");
 }
 
-for (const [name, network] of [["trace.pcapng", "127.0.69.0/24"], ["trace.log", "127.0.70.0/24"]]) {
+for (const [name, network] of [["trace.pcapng", "127.0.69.0/24"], ["trace.log", "127.0.106.0/24"]]) {
   interopTest(
     `tshark reads what serve records of an update over DoIP and CAN into ${name}`,
     [peers.tshark],

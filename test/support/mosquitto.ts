@@ -3,6 +3,7 @@
 import { join } from "node:path";
 import { aclFile, type AclVehicle, confFile } from "../../src/commands/mosquitto.ts";
 import { issueBroker } from "../../src/pqc/authority.ts";
+import { freePort } from "./ports.ts";
 
 export interface TestMosquittoOptions {
   /** Loopback address of the test file's own. */
@@ -114,11 +115,4 @@ export async function startMosquitto(options: TestMosquittoOptions): Promise<Tes
     throw error;
   }
   return { hostname, vehiclePort, serverPort, stop, start, forget, log, [Symbol.asyncDispose]: end };
-}
-
-function freePort(hostname: string): number {
-  const listener = Deno.listen({ hostname, port: 0 });
-  const { port } = listener.addr;
-  listener.close();
-  return port;
 }

@@ -28,7 +28,7 @@ const uplinkAddress = "10.0.0.1";
 /** Whether such networks can be made here. */
 function possible(): boolean {
   if (Deno.uid() !== 0) return false;
-  const name = `zb-probe-${Deno.pid}`;
+  const name = ownName("zb-probe");
   try {
     if (!run(["netns", "add", name]).success) return false;
     return run(["netns", "delete", name]).success;
@@ -36,6 +36,11 @@ function possible(): boolean {
     if (error instanceof Deno.errors.NotFound) return false;
     throw error;
   }
+}
+
+/** A name that no other test has, also of a file that runs in this process at the same time. */
+export function ownName(prefix: string): string {
+  return `${prefix}-${crypto.randomUUID().slice(0, 8)}`;
 }
 
 function run(args: string[]): { success: boolean; text: string } {
@@ -59,7 +64,7 @@ function ip(...args: string[]): string {
 /** Registers a test whose programs have a loopback of their own, with all ports free and no other network. */
 export function aloneTest(name: string, missing: Missing[], run: (within: string[]) => Promise<void>): void {
   unlessMissing(name, possible() ? missing : [{ command: "ip netns", install }, ...missing], async () => {
-    const namespace = `zb-alone-${Deno.pid}`;
+    const namespace = ownName("zb-alone");
     ip("netns", "add", namespace);
     try {
       ip("-n", namespace, "link", "set", "lo", "up");
@@ -78,11 +83,9 @@ export function driveTest(name: string, run: (drive: Drive) => Promise<void>): v
   });
 }
 
-let drives = 0;
-
 /** Three namespaces, server, router and vehicle, and the vehicle's place among the towers. */
 export class Drive implements Disposable {
-  readonly #prefix = `zb${Deno.pid}-${drives++}`;
+  readonly #prefix = ownName("zb");
   readonly #made: string[] = [];
   #tower: Tower | undefined;
 

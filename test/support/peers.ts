@@ -70,14 +70,18 @@ export function interopTest(
   unlessMissing(name, needs.filter((peer) => !present(peer)), run);
 }
 
-/** Registers a test; skips it where something is missing, and says what. */
+/**
+ * Registers a test; skips it where something is missing, and says what.
+ * @param options `timeout`: longest it may take, ms, where that is more than any test may
+ */
 export function unlessMissing(
   name: string,
   missing: Pick<Peer, "command" | "install">[],
   run: (context: Deno.TestContext) => void | Promise<void>,
+  options: Pick<Deno.TestDefinition, "timeout"> = {},
 ): void {
   for (const peer of missing) {
     console.log(`SKIP ${name}: ${peer.command} is missing; install it with: ${peer.install}`);
   }
-  Deno.test({ name, ignore: missing.length > 0, fn: run });
+  Deno.test({ ...options, name, ignore: missing.length > 0, fn: run });
 }

@@ -3,6 +3,7 @@
 
 import { join } from "node:path";
 import { executable } from "./field_machine.ts";
+import { ownName } from "./namespaces.ts";
 import { present, unlessMissing } from "./peers.ts";
 import { pythonPackages } from "./python_packages.ts";
 
@@ -61,11 +62,12 @@ export function podmanTest(
   unlessMissing(name, missing(), async (context) => {
     await using podman = await Podman.make();
     await test(podman, context);
-  });
+    // Images are made of packages that are unpacked one by one.
+  }, { timeout: 900_000 });
 }
 
 export class Podman implements AsyncDisposable {
-  readonly #namespace = `zbpod${Deno.pid}`;
+  readonly #namespace = ownName("zbpod");
 
   private constructor(readonly path: string) {}
 

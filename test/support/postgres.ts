@@ -1,6 +1,7 @@
 // A private PostgreSQL server for tests: its own data directory and a free port on 127.0.0.1, gone afterwards.
 import { join } from "node:path";
 import type { Peer } from "./peers.ts";
+import { freePort } from "./ports.ts";
 
 const INSTALL = "apt-get install postgresql";
 /** Debian puts each version's server programs here and not on PATH. */
@@ -151,11 +152,4 @@ export async function startPostgres(options: TestPostgresOptions = {}): Promise<
       await Deno.remove(directory, { recursive: true });
     },
   };
-}
-
-function freePort(): number {
-  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  const { port } = listener.addr;
-  listener.close();
-  return port;
 }

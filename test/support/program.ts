@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { prepareEmbedded } from "./embedded.ts";
+import { freePort } from "./ports.ts";
 
 const repository = new URL("../../", import.meta.url);
 const decoder = new TextDecoder();
@@ -196,14 +197,6 @@ async function exists(path: string): Promise<boolean> {
     if (error instanceof Deno.errors.NotFound) return false;
     throw error;
   }
-}
-
-/** A port that was free a moment ago. */
-export function freePort(): number {
-  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  const { port } = listener.addr as Deno.NetAddr;
-  listener.close();
-  return port;
 }
 
 /** Tries until a condition holds, at most for a time. */
