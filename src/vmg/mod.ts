@@ -282,6 +282,7 @@ function assemble(
     confirmations,
     reconnectDelay: retry.retryDelay,
     maxReconnectDelay: retry.maxRetryDelay,
+    holdTime: link.holdTime,
     keepalive: link.keepalive ?? 30,
     connectTimeout: link.connectTimeout ?? 10_000,
     inFlight: link.inFlight ?? 20,

@@ -10,9 +10,11 @@ import { bareAddress } from "./address.ts";
 import { AddressWatch } from "./address_watch.ts";
 import type { Confirmations } from "./confirmations.ts";
 import type { Network } from "./network.ts";
-import type { Outbox, QueuedMessage } from "./outbox.ts";
+import type { Outbox } from "./outbox.ts";
+import { Pump } from "./pump.ts";
 import { type MqttSession, openSession, SessionError } from "./session.ts";
 import { describeStatistics, type LinkStatistics } from "./statistics.ts";
+import { Suspects } from "./suspects.ts";
 import { TakenMessages } from "./taken.ts";
 import { explain } from "../errors.ts";
 
@@ -34,6 +36,8 @@ export interface LinkOptions {
   /** First and largest upper bound of the wait before another try. */
   reconnectDelay: number;
   maxReconnectDelay: number;
+  /** How long a connection must have been up to count as one that holds. @default 5000 */
+  holdTime?: number;
   /** Seconds. */
   keepalive: number;
   connectTimeout: number;
@@ -68,6 +72,12 @@ const goodbye = 900;
 /** How long what must end before messages go out may take, milliseconds. */
 const readyLimit = 2_000;
 
+/** Tries without a wait, one after another, for the sake of another address, that led to nothing. */
+const mostHurried = 3;
+
+/** A message that ends connections is held back for the longest wait between two of them, and at last for so many times that. */
+const longestHold = 60;
+
 /** The link. */
 export class Link {
   readonly #options: LinkOptions;
@@ -77,6 +87,8 @@ export class Link {
   readonly #watch: AddressWatch;
   readonly #confirmations: Confirmations;
   readonly #taken: TakenMessages;
+  readonly #suspects: Suspects;
+  readonly #holdTime: number;
   #session: MqttSession | undefined;
   #running: Promise<void> | undefined;
   #disconnectedSince = Date.now();
@@ -84,8 +96,11 @@ export class Link {
   #moves = 0;
   /** What ended the last connection, or the last try, was another address: the next try does not wait. */
   #moved = false;
+  /** Such tries since a connection served last. */
+  #hurried = 0;
+  /** The last connection ended soon after it was made: messages go one by one, until it shows whether one of them does that. */
+  #careful = false;
   #lastAddress: string | undefined;
-  #wakePump: () => void = () => {};
   #total = 0;
   #failed = 0;
   #sent = 0;
@@ -96,10 +111,13 @@ export class Link {
     if (!Number.isInteger(options.inFlight) || options.inFlight < 1 || options.inFlight > 65_535) {
       throw new RangeError(`inFlight: expected a whole number from 1 to 65535, got ${options.inFlight}`);
     }
+    const { holdTime = 5_000, maxReconnectDelay } = options;
+    if (!(holdTime >= 0)) throw new RangeError(`holdTime: expected at least 0 ms, got ${holdTime}`);
     this.#options = options;
+    this.#holdTime = holdTime;
+    this.#suspects = new Suspects({ first: maxReconnectDelay, longest: longestHold * maxReconnectDelay });
     this.#log = options.log.child("MQTT");
     this.#outbox = options.outbox;
-    this.#outbox.onAdded(() => this.#wakePump());
     this.#confirmations = options.confirmations;
     this.#taken = new TakenMessages((message_ids) =>
       this.publishNow(topicOf(options.vmgId, "taken"), { message_ids })
@@ -176,15 +194,20 @@ export class Link {
     while (!signal.aborted) {
       const session = await this.#connect();
       if (session !== undefined) {
-        backoff.reset();
-        await this.#live(session);
+        const served = await this.#live(session);
         if (signal.aborted) break;
+        // One that ends at once each time is no success.
+        if (served) {
+          backoff.reset();
+          this.#hurried = 0;
+        }
       }
       if (this.#moved) {
-        // Where there is no new address yet, the try fails at once; the wait after it ends when one comes.
         this.#moved = false;
         backoff.reset();
-        continue;
+        // Where there is no new address yet, the try fails at once; the wait after it ends when one comes. Addresses that seem
+        // to change with every try are no reason to try without end.
+        if (this.#hurried++ < mostHurried) continue;
       }
       const wait = backoff.next();
       this.#log.info(
@@ -272,10 +295,13 @@ export class Link {
     if (messageId !== undefined && this.#confirmations.by === "server") this.#taken.note(messageId);
   }
 
-  /** Uses a session until it is gone or the link stops. */
-  async #live(session: MqttSession): Promise<void> {
-    const { vin } = this.#options;
+  /** Uses a session until it is gone or the link stops. @returns whether it held, or a message of the queue went over it */
+  async #live(session: MqttSession): Promise<boolean> {
+    const { vin, inFlight } = this.#options;
     const { signal } = this.#stopping;
+    const began = performance.now();
+    const holds = () => performance.now() - began >= this.#holdTime;
+    const careful = this.#careful;
     this.#offline += this.away;
     this.#session = session;
     const over = new AbortController();
@@ -298,8 +324,23 @@ export class Link {
     // An address that went while the connection was being made is noticed now, not at the next look.
     this.#watch.look();
     const forgotten = this.#total > 1 && !session.sessionPresent;
-    const ready = settledWithin(Promise.resolve(this.#options.onConnected?.({ forgotten })), readyLimit);
-    const pump = ready.then(() => this.#pump(session, ended));
+    const ready = settledWithin(
+      Promise.all([
+        this.#options.onConnected?.({ forgotten }),
+        // Its end would be taken for the first message's.
+        careful ? hello : undefined,
+      ]),
+      readyLimit,
+    );
+    const pump = new Pump({
+      session,
+      outbox: this.#outbox,
+      expect: (messageId) => this.#awaitsServer(session) ? this.#confirmations.expect(messageId) : undefined,
+      suspects: this.#suspects,
+      window: () => careful && !holds() ? 1 : inFlight,
+      onSent: () => this.#sent++,
+    });
+    const pumped = ready.then(() => pump.run(ended));
     const cause = await orAborted(session.closed, signal).catch(() => undefined);
     unwatch();
     over.abort();
@@ -309,6 +350,8 @@ export class Link {
       await session.close(goodbye);
     } else {
       this.#log.warn(`Connection lost: ${cause === undefined ? "closed" : explain(cause)}`);
+      this.#careful = !this.#moved && !holds();
+      if (!this.#moved) this.#blame(pump.alone);
       this.#watch.look();
     }
     this.#session = undefined;
@@ -316,46 +359,25 @@ export class Link {
     this.#taken.stop();
     this.#confirmations.lost();
     this.#options.onLost?.();
-    await Promise.all([hello, pump, told]);
+    await Promise.all([hello, pumped, told]);
+    return holds() || pump.sent > 0;
+  }
+
+  /** The connection ended while this message alone was under way. */
+  #blame(messageId: string | undefined): void {
+    if (messageId === undefined) return;
+    const held = this.#suspects.blame(messageId);
+    if (held === 0) return;
+    this.#log.error(
+      `Connections end over message ${messageId}: it is held back for ${
+        Math.ceil(held / 1000)
+      } s, and the others go`,
+    );
   }
 
   /** Whether a message is done with only when the server itself says so: a broker that refused its topic is the server. */
   #awaitsServer({ hearsServer }: MqttSession): boolean {
     return hearsServer && this.#confirmations.by === "server";
-  }
-
-  /** Publishes what waits, in order, with a bounded number of messages under way. */
-  async #pump(session: MqttSession, signal: AbortSignal): Promise<void> {
-    const { inFlight } = this.#options;
-    let underWay = 0;
-    const send = async (message: QueuedMessage) => {
-      // The server's word may come before the broker's.
-      const confirmation = this.#awaitsServer(session)
-        ? this.#confirmations.expect(message.messageId)
-        : undefined;
-      try {
-        await session.publish(message.topic, message.payload, { repeated: message.repeated });
-        await confirmation?.heard;
-        this.#outbox.acknowledge(message.seq);
-        this.#sent++;
-      } catch {
-        // The connection is gone, or the server said nothing: the message keeps its place and goes out again.
-        this.#outbox.release([message.seq]);
-      } finally {
-        confirmation?.end();
-        underWay--;
-        this.#wakePump();
-      }
-    };
-    while (!signal.aborted) {
-      const woken = new Promise<void>((resolve) => this.#wakePump = resolve);
-      for (const message of this.#outbox.take(inFlight - underWay)) {
-        underWay++;
-        void send(message);
-      }
-      await orAborted(woken, signal).catch(() => {}); // The loop's condition sees the end.
-    }
-    this.#wakePump = () => {};
   }
 
   /** The seed's words for a vehicle that has moved on between two connections. */

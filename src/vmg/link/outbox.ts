@@ -177,8 +177,11 @@ export class Outbox {
     return messageId;
   }
 
-  /** The next messages in order that are not under way, at most `limit`; they count as under way from now on. */
-  take(limit: number): QueuedMessage[] {
+  /**
+   * The next messages in order that are not under way, at most `limit`; they count as under way from now on.
+   * @param passedOver tells which are left where they are. @default none
+   */
+  take(limit: number, passedOver: (messageId: string) => boolean = () => false): QueuedMessage[] {
     const taken: QueuedMessage[] = [];
     for (let after = 0; taken.length < limit;) {
       const wanted = limit + this.#inFlight.size + this.#acknowledged.size;
@@ -186,6 +189,7 @@ export class Outbox {
       for (const { seq, message_id, topic, payload } of found) {
         after = seq;
         if (taken.length === limit || this.#inFlight.has(seq) || this.#acknowledged.has(seq)) continue;
+        if (passedOver(message_id)) continue;
         taken.push({ seq, messageId: message_id, topic, payload, repeated: this.#handed.has(seq) });
       }
       if (found.length < wanted) break;

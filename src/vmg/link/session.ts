@@ -205,7 +205,10 @@ export async function openSession(options: SessionOptions): Promise<MqttSession>
       abandon: fail,
       close: async (timeout) => {
         ended = true;
-        const limit = setTimeout(() => stream.destroy(), timeout);
+        const limit = setTimeout(
+          () => fail(new SessionError(`${where}: no end within ${timeout} ms`)),
+          timeout,
+        );
         client.end(false);
         await closed.promise;
         clearTimeout(limit);

@@ -142,6 +142,35 @@ Deno.test("messages that the broker had not acknowledged when the connection bro
   assert.equal(vmg.link.totalConnections, 2);
 });
 
+Deno.test("a message over which the broker ends the connection holds up no other, and goes once the broker takes it", async () => {
+  await using bench = await TestBench.start({ vmg: { telemetry: source, link: { telemetryInterval: 20 } } });
+  source.count = 0;
+  let refusing = true;
+  bench.server.broker.authorizePublish = (_client, packet, done) => {
+    const poison = packet.topic.endsWith("/telemetry") && JSON.parse(packet.payload.toString()).count === 3;
+    // As for a message that is larger than it takes, a broker ends the connection.
+    done(refusing && poison ? new Error("not this one") : null);
+  };
+  await bench.vmg();
+  const counts = () => bench.server.messages("telemetry").map(({ count }) => Number(count));
+  await bench.server.until("others come", () => counts().some((count) => count > 40));
+  assert(!counts().includes(3));
+  assert(
+    bench.lines.some((line) =>
+      /Connections end over message [0-9a-f-]{36}: it is held back for 1 s/.test(line)
+    ),
+  );
+  refusing = false;
+  await bench.server.until("it has come", () => counts().includes(3));
+  await bench.stop();
+  const came = new Set(counts());
+  assert.deepEqual(
+    [...came].sort((a, b) => a - b),
+    Array.from({ length: came.size }, (_, at) => at),
+    "none is missing",
+  );
+});
+
 Deno.test("through a broker that is not the server, a message waits for the server's word, and the vehicle gives its own", async () => {
   await using bench = await TestBench.start({
     vmg: { telemetry: source, link: { telemetryInterval: 50, acknowledgeTimeout: 300 } },
