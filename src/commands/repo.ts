@@ -18,16 +18,16 @@ import {
   topLevelRoles,
 } from "../uptane/models.ts";
 import { toDownload } from "../server/ota/catalogue.ts";
+import { RepositoryAuthor } from "../server/uptane/repository_author.ts";
+import { RepositoryDirectory, RepositoryDirectoryError } from "../server/uptane/repository_directory.ts";
 import {
   defaultValidity,
-  RepositoryAuthor,
   type RoleSetting,
   rolesOf,
   type RootRole,
   type Validity,
   type Written,
-} from "../server/uptane/repository_author.ts";
-import { RepositoryDirectory, RepositoryDirectoryError } from "../server/uptane/repository_directory.ts";
+} from "../server/uptane/roles.ts";
 import {
   address,
   type CommonOptions,

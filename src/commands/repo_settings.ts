@@ -9,7 +9,7 @@ import {
   rolesOf,
   type RootRole,
   type Validity,
-} from "../server/uptane/repository_author.ts";
+} from "../server/uptane/roles.ts";
 
 /** Keys of all roles where nothing else is said. */
 const defaultSetting: RoleSetting = { algorithms: ["ml-dsa-65"], threshold: 1 };

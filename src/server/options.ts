@@ -7,7 +7,7 @@ import type { SigningKey } from "../pqc/signature.ts";
 import type { Credentials, Offer, TlsEngine } from "../tls/types.ts";
 import type { RepositoryName } from "../uptane/models.ts";
 import type { AnomalyRule } from "./telemetry/rules.ts";
-import type { RoleSetting, RootRole, Validity } from "./uptane/repository_author.ts";
+import type { RoleSetting, RootRole, Validity } from "./uptane/roles.ts";
 
 export interface HttpsOptions {
   /** @default "0.0.0.0" */

@@ -12,6 +12,7 @@ import {
   type Hashes,
   type KeyModel,
   rootSchema,
+  type Snapshot,
   snapshotSchema,
   specVersion,
   type Target,
@@ -125,17 +126,24 @@ export interface NamedFile {
  * A snapshot.
  *
  * @param targets Targets and delegated roles by name, e.g. `targets`.
+ * @param kept What the snapshot before named: of roles that are not in `targets` it stays. @default nothing
  * @throws {AuthorError}
  */
 export function makeSnapshot(
-  { version, expires, targets }: Common & { readonly targets: ReadonlyMap<string, NamedFile> },
+  { version, expires, targets, kept = {} }: Common & {
+    readonly targets: ReadonlyMap<string, NamedFile>;
+    readonly kept?: Snapshot["meta"];
+  },
 ): JsonObject {
   return checked(snapshotSchema, {
     _type: "snapshot",
     spec_version: specVersion,
     version,
     expires: utcText(expires),
-    meta: Object.fromEntries([...targets].map(([role, file]) => [`${role}.json`, described(file)])),
+    meta: {
+      ...kept,
+      ...Object.fromEntries([...targets].map(([role, file]) => [`${role}.json`, described(file)])),
+    },
   });
 }
 

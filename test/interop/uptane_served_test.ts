@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { Metadata, MetadataKind } from "@tufjs/models";
 import { routes } from "../../src/contract/routes.ts";
-import type { RoleSetting } from "../../src/server/uptane/repository_author.ts";
+import type { RoleSetting } from "../../src/server/uptane/roles.ts";
 import { sampleBytes } from "../support/firmware_files.ts";
 import { interopTest, peers } from "../support/peers.ts";
 import { chunks, startTestServer, type TestServer, vinA, vinB } from "../server/running_server.ts";

@@ -6,7 +6,7 @@ import type { Target } from "../../uptane/models.ts";
 import type { Image, Repositories, Store } from "../store/mod.ts";
 import { type GivenOut, givenOut } from "./given_out.ts";
 import type { ImageRepository } from "./image_repository.ts";
-import type { Validity } from "./repository_author.ts";
+import type { Validity } from "./roles.ts";
 import type { RepositoryDirectory } from "./repository_directory.ts";
 import type { RoleSigners } from "./role_signers.ts";
 

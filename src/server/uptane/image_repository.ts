@@ -12,7 +12,8 @@ import { type DataFiles, hasFile, payloadPath } from "../files.ts";
 import { toDownload } from "../ota/catalogue.ts";
 import type { Image, Store } from "../store/mod.ts";
 import { type GivenOut, givenOut } from "./given_out.ts";
-import { RepositoryAuthor, type Validity } from "./repository_author.ts";
+import { RepositoryAuthor } from "./repository_author.ts";
+import type { Validity } from "./roles.ts";
 import { type RepositoryDirectory, RepositoryDirectoryError } from "./repository_directory.ts";
 import { renewal } from "./renewal.ts";
 
@@ -142,7 +143,7 @@ export class ImageRepository {
         if (await this.#place(image, filename)) targets[filename] = target;
       }
       const author = new RepositoryAuthor(directory, new Date(), validity);
-      const made = await author.publish(targets, true);
+      const made = await author.publish(targets, { intoStaged: true });
       if (made === undefined) {
         // An earlier try may have come as far as the targets, before the disk failed: what is not shown yet is.
         await renewal(directory, validity, new Date());

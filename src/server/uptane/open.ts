@@ -12,9 +12,10 @@ import type { Store } from "../store/mod.ts";
 import { Director } from "./director.ts";
 import { ImageRepository } from "./image_repository.ts";
 import { Inventory } from "./inventory.ts";
-import { defaultValidity, RepositoryAuthor, type RoleSetting } from "./repository_author.ts";
+import { RepositoryAuthor } from "./repository_author.ts";
 import { RepositoryDirectory } from "./repository_directory.ts";
 import { RoleSigners } from "./role_signers.ts";
+import { defaultValidity, type RoleSetting } from "./roles.ts";
 import { TimeServer } from "./time_server.ts";
 import { VersionReports } from "./version_reports.ts";
 

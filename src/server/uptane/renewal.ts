@@ -1,11 +1,12 @@
 // Metadata does not last: what has less than half of its days left is made anew, as far as its keys are here. Of what they are
 // not here for, whoever runs the server is told in time.
 
-import { readMetadata } from "../../uptane/envelope.ts";
 import { type RepositoryName, repositoryNames, type Snapshot } from "../../uptane/models.ts";
 import { lackingSignatures } from "../../uptane/threshold.ts";
-import { RepositoryAuthor, type Validity, type Written } from "./repository_author.ts";
+import { delegatedRoles } from "./delegated_roles.ts";
+import { RepositoryAuthor } from "./repository_author.ts";
 import type { RepositoryDirectory } from "./repository_directory.ts";
+import { day, type Validity, type Written } from "./roles.ts";
 
 /** What a look at the repositories came to. */
 export interface Renewal {
@@ -16,7 +17,6 @@ export interface Renewal {
   readonly due: number;
 }
 
-const day = 86_400_000;
 /** Between two looks at what cannot be made anew, ms. */
 const lackingInterval = 3_600_000;
 
@@ -41,35 +41,55 @@ export async function renewal(
   const seen = (role: keyof Validity, expires: string) => {
     due = Math.min(due, Date.parse(expires) - validity[role] * day / 2);
   };
+  /** @param kind whose days count @param what the role, for people @param remedy what makes the next one, to be signed elsewhere */
   const renew = async (
-    repository: RepositoryName,
-    role: "root" | "targets",
+    kind: "root" | "targets",
     expires: string,
     make: () => Promise<Written | undefined>,
+    what: string,
+    remedy: string,
   ) => {
-    if (left(role, expires) >= 0.5) return seen(role, expires);
+    if (left(kind, expires) >= 0.5) return seen(kind, expires);
     const made = await make();
     if (made !== undefined) {
       written.push(made);
-      due = Math.min(due, now.getTime() + validity[role] * day / 2);
+      due = Math.min(due, now.getTime() + validity[kind] * day / 2);
       return;
     }
     due = Math.min(due, now.getTime() + lackingInterval);
-    if (left(role, expires) >= 0.25) return;
+    if (left(kind, expires) >= 0.25) return;
     lacking.push(
-      `The ${repository} repository's ${role} is good until ${expires}, and its keys are not here: ` +
-        (role === "root"
-          ? `"zonebench repo rotate" makes the next one for them to sign`
-          : `publish an image, and sign with them`),
+      `The ${what} is good until ${expires}, and its keys are not here: ` +
+        `"zonebench repo ${remedy}" makes the next one for them to sign`,
     );
   };
   for (const repository of repositoryNames) {
     const { expires } = (await directory.root(repository)).signed;
-    await renew(repository, "root", expires, () => author.renewRoot(repository));
+    const remedy = `rotate root --repository ${repository}`;
+    await renew(
+      "root",
+      expires,
+      () => author.renewRoot(repository),
+      `${repository} repository's root`,
+      remedy,
+    );
   }
-  const targets = await directory.newest("image", "targets");
-  if (targets !== undefined) {
-    await renew("image", "targets", targets.metadata.signed.expires, () => author.renewTargets());
+  const top = await directory.newest("image", "targets");
+  if (top !== undefined) {
+    const { signed } = top.metadata;
+    const renewTargets = async (role: string, expires: string, what: string) =>
+      await renew("targets", expires, () => author.renewImages(role), what, `publish --role ${role}`);
+    await renewTargets("targets", signed.expires, "image repository's targets");
+    for (
+      const [name, { good }] of await delegatedRoles(
+        directory,
+        signed,
+        (await directory.shown("image"))?.signed,
+      )
+    ) {
+      if (good === undefined) continue;
+      await renewTargets(name, good.metadata.signed.expires, `image repository's delegated role ${name}`);
+    }
   }
   const shown = await shownBy(directory);
   if (
@@ -86,8 +106,8 @@ export async function renewal(
 }
 
 /**
- * What timestamp and snapshot of the Image repository show; undefined when it is not the newest targets, or not signed by whom the
- * newest root names.
+ * What timestamp and snapshot of the Image repository show; undefined when it is not the newest targets and delegated roles, or not
+ * signed by whom the newest root names.
  */
 async function shownBy(
   directory: RepositoryDirectory,
@@ -95,19 +115,20 @@ async function shownBy(
   const { signed: root } = await directory.root("image");
   const timestamp = await directory.timestamp("image");
   const targets = await directory.newest("image", "targets");
-  if (timestamp === undefined || targets === undefined) return undefined;
-  const { version } = timestamp.signed.meta["snapshot.json"];
-  const bytes = await directory.read("image", `${version}.snapshot.json`);
-  if (bytes === undefined) return undefined;
-  const snapshot = readMetadata("snapshot", bytes);
+  const snapshot = await directory.shown("image");
+  if (timestamp === undefined || targets === undefined || snapshot === undefined) return undefined;
   const authority = (
     role: "timestamp" | "snapshot" | "targets",
   ) => [{ keys: root.keys, role: root.roles[role] }];
   const unsigned = await lackingSignatures(timestamp, authority("timestamp")) ??
     await lackingSignatures(snapshot, authority("snapshot")) ??
     await lackingSignatures(targets.metadata, authority("targets"));
-  const named = snapshot.signed.meta["targets.json"]?.version;
-  return unsigned !== undefined || named !== targets.version
-    ? undefined
-    : { timestamp: timestamp.signed.expires, snapshot: snapshot.signed };
+  if (unsigned !== undefined) return undefined;
+  const { meta } = snapshot.signed;
+  const shows = (name: string, version: number) => meta[`${name}.json`]?.version === version;
+  if (!shows("targets", targets.version)) return undefined;
+  for (const [name, { good }] of await delegatedRoles(directory, targets.metadata.signed, snapshot.signed)) {
+    if (good !== undefined && !shows(name, good.version)) return undefined;
+  }
+  return { timestamp: timestamp.signed.expires, snapshot: snapshot.signed };
 }

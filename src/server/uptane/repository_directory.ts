@@ -4,12 +4,20 @@
 //   image/1.root.json, timestamp.json …           the Image repository's metadata
 //   image/targets/body/<SHA-256>.1.bin            its images (Uptane Standard 2.1, section 5.2.7)
 //   staged/image/2.root.json …                    not given out: signatures are missing
+//   staged/image/supplier.delegation              a delegation that comes into the targets when its role has signed
 //   keys/image-targets-<key id>.key               private keys, mode 0600
 
 import { dirname, join } from "node:path";
+import { z } from "zod";
 import { type Metadata, readMetadata } from "../../uptane/envelope.ts";
 import { importSigner, KeyError, type LocalSigner } from "../../uptane/keys.ts";
-import { type RepositoryName, repositoryNames, type TopLevelRole } from "../../uptane/models.ts";
+import {
+  delegatedRoleName,
+  delegationsSchema,
+  type RepositoryName,
+  repositoryNames,
+  type TopLevelRole,
+} from "../../uptane/models.ts";
 import { makePrivateDirectory, privateMode, publicMode, withLock, writeWhole } from "../../pqc/files.ts";
 
 /** Longest wait for another program that works in the folder, ms. */
@@ -36,6 +44,16 @@ export interface Staged {
   readonly path: string;
 }
 
+const delegationEnding = ".delegation";
+
+/** A delegation that is not in the targets yet. */
+const pendingDelegation = z.strictObject({
+  delegations: delegationsSchema.refine((it) => it.roles.length === 1, "must be one delegation"),
+  /** The role that is asked after it. */
+  before: delegatedRoleName.optional(),
+});
+export type PendingDelegation = z.infer<typeof pendingDelegation>;
+
 const numbered = /^([1-9]\d{0,15})\.([A-Za-z0-9][A-Za-z0-9_.-]*)\.json$/;
 
 /** The folder. */
@@ -59,20 +77,35 @@ export class RepositoryDirectory {
     }
   }
 
-  /** The newest metadata of a role; undefined if there is none. @throws {EnvelopeError} */
+  /** The newest metadata of a role; undefined if there is none. @throws {RepositoryDirectoryError} for a file that is none. */
   async newest<Role extends TopLevelRole>(
     repository: RepositoryName,
     kind: Role,
     role: string = kind,
   ): Promise<Numbered<Role> | undefined> {
+    return await this.numbered(repository, kind, await this.lastVersion(repository, role), role);
+  }
+
+  /** Version of the newest metadata of a role; 0 if there is none. */
+  async lastVersion(repository: RepositoryName, role: string): Promise<number> {
     let version = 0;
     for (const name of await this.#names(repository)) {
       const [, digits, found] = numbered.exec(name) ?? [];
       if (found === role) version = Math.max(version, Number(digits));
     }
-    if (version === 0) return undefined;
-    const bytes = await this.read(repository, `${version}.${role}.json`);
-    return bytes && { version, metadata: this.#parsed(kind, bytes, `${repository}/${version}.${role}.json`) };
+    return version;
+  }
+
+  /** Metadata of one version; undefined if there is none. @throws {RepositoryDirectoryError} for a file that is none. */
+  async numbered<Role extends TopLevelRole>(
+    repository: RepositoryName,
+    kind: Role,
+    version: number,
+    role: string = kind,
+  ): Promise<Numbered<Role> | undefined> {
+    const fileName = `${version}.${role}.json`;
+    const bytes = version === 0 ? undefined : await this.read(repository, fileName);
+    return bytes && { version, metadata: this.#parsed(kind, bytes, `${repository}/${fileName}`) };
   }
 
   /** The newest root. @throws {RepositoryDirectoryError} if there is none. */
@@ -88,6 +121,14 @@ export class RepositoryDirectory {
   async timestamp(repository: RepositoryName): Promise<Metadata<"timestamp"> | undefined> {
     const bytes = await this.read(repository, "timestamp.json");
     return bytes && this.#parsed("timestamp", bytes, `${repository}/timestamp.json`);
+  }
+
+  /** The snapshot that the timestamp shows; undefined if there is none yet. */
+  async shown(repository: RepositoryName): Promise<Metadata<"snapshot"> | undefined> {
+    const timestamp = await this.timestamp(repository);
+    if (timestamp === undefined) return undefined;
+    const { version } = timestamp.signed.meta["snapshot.json"];
+    return (await this.numbered(repository, "snapshot", version))?.metadata;
   }
 
   #parsed<Role extends TopLevelRole>(kind: Role, bytes: Uint8Array, name: string): Metadata<Role> {
@@ -116,7 +157,7 @@ export class RepositoryDirectory {
     return path;
   }
 
-  /** What waits for signatures: roots first, for they say who signs the rest; the lowest versions first. */
+  /** What waits for signatures: roots first, for they say who signs the rest, then targets; the lowest versions first. */
   async staged(): Promise<Staged[]> {
     const found: Staged[] = [];
     for (const repository of repositoryNames) {
@@ -127,8 +168,45 @@ export class RepositoryDirectory {
         found.push({ repository, fileName, role, version: Number(digits), path });
       }
     }
-    const rank = ({ role }: Staged) => Number(role !== "root");
+    const rank = ({ role }: Staged) => role === "root" ? 0 : role === "targets" ? 1 : 2;
     return found.sort((a, b) => rank(a) - rank(b) || a.version - b.version);
+  }
+
+  /** Delegations that wait for the first signatures of their roles, by role. @throws {RepositoryDirectoryError} */
+  async pendingDelegations(): Promise<Map<string, PendingDelegation>> {
+    const found = new Map<string, PendingDelegation>();
+    for (const fileName of await this.#names("staged", "image")) {
+      if (!fileName.endsWith(delegationEnding)) continue;
+      const role = fileName.slice(0, -delegationEnding.length);
+      const path = this.#pendingPath(role);
+      try {
+        const pending = pendingDelegation.parse(JSON.parse(await Deno.readTextFile(path)));
+        found.set(role, pending);
+      } catch (cause) {
+        if (!(cause instanceof SyntaxError || cause instanceof z.ZodError)) throw cause;
+        throw new RepositoryDirectoryError(`${path}: expected a delegation, got something else`, { cause });
+      }
+    }
+    return found;
+  }
+
+  /** Puts a delegation aside until its role has signed. */
+  async stageDelegation(role: string, pending: PendingDelegation): Promise<void> {
+    const bytes = new TextEncoder().encode(`${JSON.stringify(pending)}\n`);
+    await this.#write(bytes, "staged", "image", `${role}${delegationEnding}`);
+  }
+
+  /** Removes a delegation that was put aside; nothing if there is none. */
+  async dropDelegation(role: string): Promise<void> {
+    try {
+      await Deno.remove(this.#pendingPath(role));
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+    }
+  }
+
+  #pendingPath(role: string): string {
+    return join(this.path, "staged", "image", `${role}${delegationEnding}`);
   }
 
   /** Names in a folder; none if there is no such folder. */

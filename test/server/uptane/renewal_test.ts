@@ -3,11 +3,8 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { renewal } from "../../../src/server/uptane/renewal.ts";
-import {
-  RepositoryAuthor,
-  type RoleSetting,
-  type RootRole,
-} from "../../../src/server/uptane/repository_author.ts";
+import { RepositoryAuthor } from "../../../src/server/uptane/repository_author.ts";
+import type { RoleSetting, RootRole } from "../../../src/server/uptane/roles.ts";
 import { RepositoryDirectory } from "../../../src/server/uptane/repository_directory.ts";
 import { verifyRepository } from "../../../src/uptane/verify/image_repository.ts";
 import { image, MemoryStore, now } from "../../uptane/fake_repositories.ts";
@@ -107,7 +104,7 @@ Deno.test("roles whose keys are elsewhere stay as they are, and are named in goo
     const late = await renewed(directory, 80);
     assert.match(
       late.lacking.join("\n"),
-      /The director repository's root is good until .*"zonebench repo rotate"/,
+      /The director repository's root is good until .*"zonebench repo rotate root --repository director"/,
     );
     assert.equal(late.lacking.length, 3);
     // Again within the hour, though all else is fresh.

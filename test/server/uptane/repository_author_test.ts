@@ -5,11 +5,8 @@ import { join } from "node:path";
 import { makeDelegations, makeTargets } from "../../../src/uptane/author.ts";
 import { readMetadata, signEnvelope } from "../../../src/uptane/envelope.ts";
 import { generateSigner } from "../../../src/uptane/keys.ts";
-import {
-  RepositoryAuthor,
-  type RoleSetting,
-  type RootRole,
-} from "../../../src/server/uptane/repository_author.ts";
+import { RepositoryAuthor } from "../../../src/server/uptane/repository_author.ts";
+import type { RoleSetting, RootRole } from "../../../src/server/uptane/roles.ts";
 import {
   RepositoryDirectory,
   RepositoryDirectoryError,
