@@ -32,6 +32,9 @@ export interface GatewayPathOptions {
 /** The random share of a wait. */
 const jitter = 0.5;
 
+/** So many connections that do not last, one after another, and the next is not opened at once. */
+const mostBrief = 2;
+
 /** The way to one zonal gateway. */
 export class GatewayPath implements EcuPath {
   readonly gateway: ZonalGateway;
@@ -48,6 +51,8 @@ export class GatewayPath implements EcuPath {
   #asked: PromiseWithResolvers<EcuLink> | undefined;
   /** Why the gateway cannot be reached at the moment. */
   #failure: GatewayUnreachableError | undefined;
+  /** Connections one after another that were lost before the first wait would have been over. */
+  #brief = 0;
 
   constructor(gateway: ZonalGateway, options: GatewayPathOptions) {
     const { reconnect, log, clock = systemClock, random } = options;
@@ -107,7 +112,9 @@ export class GatewayPath implements EcuPath {
   async #connect(): Promise<void> {
     const { connectAttempts, retryDelay } = this.#options;
     const { signal } = this.#ended;
-    this.#backoff.reset();
+    // One that takes connections and ends them is away as well: without a wait it would be tried without end.
+    if (this.#brief >= mostBrief) await sleep(this.#clock, this.#backoff.next(), signal);
+    else this.#backoff.reset();
     for (let attempt = 1;; attempt++) {
       try {
         return this.#adopt(await this.#dial(signal));
@@ -125,11 +132,12 @@ export class GatewayPath implements EcuPath {
   }
 
   #unreachable(tries: number, cause: unknown): void {
+    this.#away(`is unreachable after ${tries} tries: ${explain(cause)}`, cause);
+  }
+
+  #away(how: string, cause: unknown): void {
     const known = this.#failure !== undefined;
-    this.#failure = new GatewayUnreachableError(
-      `${this.#name} is unreachable after ${tries} tries: ${explain(cause)}`,
-      { cause },
-    );
+    this.#failure = new GatewayUnreachableError(`${this.#name} ${how}`, { cause });
     if (!known) this.#log.warn(`${this.#failure.message}; it is tried again until it is back`);
     this.#asked?.reject(this.#failure);
     this.#asked = undefined;
@@ -176,6 +184,7 @@ export class GatewayPath implements EcuPath {
     this.#asked?.resolve(link);
     this.#asked = undefined;
     this.#log.info(`${this.#name}: connected`);
+    const began = this.#clock.now();
     connection.closed.then((cause) => {
       if (this.#connection !== connection) return;
       this.#connection = undefined;
@@ -183,6 +192,14 @@ export class GatewayPath implements EcuPath {
       this.#log.warn(
         `${this.#name}: connection lost${cause === undefined ? "" : `: ${explain(cause)}`}`,
       );
+      const lasted = this.#clock.now() - began >= this.#options.reconnect.from;
+      this.#brief = lasted ? 0 : this.#brief + 1;
+      if (this.#brief >= mostBrief) {
+        this.#away(
+          `ends connections as soon as they are made${cause === undefined ? "" : `: ${explain(cause)}`}`,
+          cause,
+        );
+      }
       this.#begin();
     });
   }

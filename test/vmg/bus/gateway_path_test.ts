@@ -103,6 +103,34 @@ Deno.test("a lost connection is opened again without being asked for, and the wa
   assert.notEqual(await path.open(), link);
 });
 
+Deno.test("a gateway that ends each connection as soon as it is made is away: it is tried after growing waits, not without end", async () => {
+  await using test = await away({ connectAttempts: 1 });
+  const { path, clock, tries, streams, state } = test;
+  state.there = true;
+  /** Ends the newest connection, and gives the gateway time for a try at once. */
+  const lose = async () => {
+    streams.at(-1)?.close();
+    await settle();
+    await clock.advance(0);
+  };
+  assert.ok(await path.open());
+  await lose();
+  assert.deepEqual(tries, [0, 0], "once it is tried at once");
+  await lose();
+  assert.equal(tries.length, 2);
+  await assert.rejects(path.open(), /ZG_TEST at 192.0.2.1:13400 ends connections as soon as they are made/);
+  await clock.advance(1_000);
+  assert.deepEqual(tries, [0, 0, 1_000]);
+  await lose();
+  await clock.advance(2_000);
+  assert.deepEqual(tries, [0, 0, 1_000, 3_000]);
+  // One that lasted is opened again at once.
+  assert.ok(await path.open());
+  await clock.advance(1_000);
+  await lose();
+  assert.deepEqual(tries, [0, 0, 1_000, 3_000, 4_000]);
+});
+
 Deno.test("close() ends the tries, and later requests", async () => {
   await using test = await away({ connectAttempts: 1 });
   const { path, clock } = test;
