@@ -169,7 +169,7 @@ export class RotatingFile {
     this.#queue.push(chunk);
     this.#queued += chunk.length;
     this.#current = this.#chunk(nextSize, nextFirst);
-    this.#writing ??= this.#write().finally(() => this.#writing = undefined);
+    this.#writing ??= this.#write();
   }
 
   async #write(): Promise<void> {
@@ -188,6 +188,9 @@ export class RotatingFile {
       this.#queued = 0;
       const why = cause instanceof Error ? cause.message : cause;
       this.#failed(new TraceError(`${this.path}: writing failed, the trace ends here: ${why}`, { cause }));
+    } finally {
+      // In the same turn as the last look at the queue: what is handed over from now on is written by another run.
+      this.#writing = undefined;
     }
   }
 

@@ -56,15 +56,20 @@ export class Delivery {
       connection.deliverAgain = true;
       return await connection.delivering;
     }
-    connection.delivering = this.#deliverAll(connection).finally(() => connection.delivering = undefined);
+    connection.delivering = this.#deliverAll(connection);
     await connection.delivering;
   }
 
   async #deliverAll(connection: Connection): Promise<void> {
-    do {
-      connection.deliverAgain = false;
-      await this.#deliverOnce(connection);
-    } while (connection.deliverAgain);
+    try {
+      do {
+        connection.deliverAgain = false;
+        await this.#deliverOnce(connection);
+      } while (connection.deliverAgain);
+    } finally {
+      // In the same turn as the last look: who asks from now on begins anew.
+      connection.delivering = undefined;
+    }
   }
 
   async #deliverOnce(connection: Connection): Promise<void> {

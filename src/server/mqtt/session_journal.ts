@@ -92,7 +92,7 @@ export class SessionJournal {
     const { promise } = this.#waiting;
     // A change that nobody waits for must not end the process when it fails; the next ones are told.
     promise.catch(() => {});
-    this.#running ??= this.#run().finally(() => this.#running = undefined);
+    this.#running ??= this.#run();
     return promise;
   }
 
@@ -111,6 +111,8 @@ export class SessionJournal {
         waiting.reject(error);
       }
     }
+    // In the same turn as the last look: whoever was waiting may change something more before anybody hears of this end.
+    this.#running = undefined;
   }
 }
 
