@@ -20,12 +20,14 @@ export interface DelegatedRole {
  * are shown now is the good one.
  *
  * @param shown the snapshot that vehicles are shown
+ * @param shownOnly whether files that it does not name are left out of account
  * @throws {RepositoryDirectoryError} for a file that is no metadata.
  */
 export async function delegatedRoles(
   directory: RepositoryDirectory,
   top: RoleContent,
   shown: Snapshot | undefined,
+  shownOnly: boolean = false,
 ): Promise<Map<string, DelegatedRole>> {
   const found = new Map<string, DelegatedRole>();
   const delegating = [top];
@@ -36,7 +38,7 @@ export async function delegatedRoles(
       let good: Numbered<"targets"> | undefined;
       for (
         const version of new Set([
-          await directory.lastVersion("image", name),
+          shownOnly ? 0 : await directory.lastVersion("image", name),
           shown?.meta[`${name}.json`]?.version ?? 0,
         ])
       ) {

@@ -5,7 +5,7 @@ import { dirname, join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import { describeError, type Logger } from "../../log.ts";
 import { AuthorError } from "../../uptane/author.ts";
-import { EnvelopeError, readMetadata } from "../../uptane/envelope.ts";
+import { EnvelopeError } from "../../uptane/envelope.ts";
 import { imageTarget, imageTargetName } from "../../uptane/image_target.ts";
 import { type Target, targetSchema } from "../../uptane/models.ts";
 import { type DataFiles, hasFile, payloadPath } from "../files.ts";
@@ -13,7 +13,8 @@ import { toDownload } from "../ota/catalogue.ts";
 import type { Image, Store } from "../store/mod.ts";
 import { type GivenOut, givenOut } from "./given_out.ts";
 import { RepositoryAuthor } from "./repository_author.ts";
-import type { Validity } from "./roles.ts";
+import type { Validity, Written } from "./roles.ts";
+import { ShownImages } from "./shown_images.ts";
 import { type RepositoryDirectory, RepositoryDirectoryError } from "./repository_directory.ts";
 import { renewal } from "./renewal.ts";
 
@@ -33,19 +34,22 @@ export type Publication =
 
 /** Between two tries to publish what could not be published, ms. */
 const retryInterval = 60_000;
+/** Texts that are remembered as said. */
+const mostSaid = 100;
 /** Images that are looked at together. */
 const page = 500;
 
 export class ImageRepository {
   readonly #options: ImageRepositoryOptions;
-  #known: { readonly stamp: string; readonly targets: Readonly<Record<string, Target>> } | undefined;
+  readonly #shown: ShownImages;
   /** What the folder was when the catalogue was last held against it. */
   #settled = "";
   #due = 0;
-  #said = "";
+  readonly #said = new Set<string>();
 
   constructor(options: ImageRepositoryOptions) {
     this.#options = options;
+    this.#shown = new ShownImages(options.directory);
   }
 
   /** A metadata file; undefined if there is none. @param fileName as the contract has checked it */
@@ -53,41 +57,22 @@ export class ImageRepository {
     return givenOut(await this.#options.directory.read("image", fileName));
   }
 
-  /** The top-level targets that a vehicle finds by now: those that timestamp and snapshot show. */
-  async targets(): Promise<Readonly<Record<string, Target>>> {
-    const stamp = await this.#stamp();
-    if (this.#known?.stamp === stamp) return this.#known.targets;
-    const targets = await this.#shownTargets();
-    this.#known = { stamp, targets };
-    return targets;
-  }
-
-  async #shownTargets(): Promise<Readonly<Record<string, Target>>> {
-    const { directory } = this.#options;
-    const timestamp = await directory.timestamp("image");
-    if (timestamp === undefined) return {};
-    const { version } = timestamp.signed.meta["snapshot.json"];
-    const snapshot = await directory.read("image", `${version}.snapshot.json`);
-    if (snapshot === undefined) return {};
-    const named = readMetadata("snapshot", snapshot).signed.meta["targets.json"];
-    const bytes = named && await directory.read("image", `${named.version}.targets.json`);
-    return bytes === undefined ? {} : readMetadata("targets", bytes).signed.targets;
-  }
-
-  /** An image as the repository has it; undefined when it is not there, or is there as something else. */
+  /** An image as vehicles find it; undefined when they do not, or find something else by its name. */
   async published(image: Image): Promise<{ filename: string; target: Target } | undefined> {
     const { filename, target } = targetOf(image);
-    const found = (await this.targets())[filename];
-    return found !== undefined && sameTarget(found, target) ? { filename, target: found } : undefined;
+    const found = await this.#shown.find({ name: filename, hardwareIds: [image.hwVersion] });
+    return found !== undefined && sameTarget(found.target, target)
+      ? { filename, target: found.target }
+      : undefined;
   }
 
   /** Publishes an image, or stages it when keys are missing. Vehicles get it once it is published. */
   async publish(image: Image): Promise<Publication> {
     if (await this.#release(image)) return { state: "published" };
-    await this.#publishAll([image]);
+    const written = await this.#publishAll([image]);
     if (await this.#release(image)) return { state: "published" };
-    const waiting = (await this.#options.directory.staged()).find((it) => it.repository === "image");
-    return { state: "staged", file: waiting && join("staged", "image", waiting.fileName) };
+    const staged = written.find((it) => it.staged !== undefined);
+    return { state: "staged", file: staged && join("staged", "image", staged.fileName) };
   }
 
   /**
@@ -95,7 +80,7 @@ export class ImageRepository {
    * against it. What the repository refuses is logged; it is tried again.
    */
   async maintain(now: number = Date.now()): Promise<void> {
-    if (now < this.#due && await this.#stamp() === this.#settled) return;
+    if (now < this.#due && await this.#shown.stamp() === this.#settled) return;
     const { directory, validity, log } = this.#options;
     const renewed = await this.#guarded("renewed", () => renewal(directory, validity, new Date(now)));
     for (const text of renewed?.lacking ?? []) this.#sayOnce(text);
@@ -111,7 +96,7 @@ export class ImageRepository {
     const waiting: Image[] = [];
     for (const image of missing) await look(image, waiting);
     if (released.length > 0) log.info(`${released.length} image(s) of the catalogue published`);
-    this.#settled = await this.#stamp();
+    this.#settled = await this.#shown.stamp();
     const retry = waiting.length > 0 || renewed === undefined ? now + retryInterval : Infinity;
     this.#due = Math.min(renewed?.due ?? Infinity, retry);
   }
@@ -133,31 +118,51 @@ export class ImageRepository {
     return released;
   }
 
-  async #publishAll(images: readonly Image[]): Promise<void> {
-    if (images.length === 0) return;
-    const { directory, validity, log } = this.#options;
-    const written = await this.#guarded("published", async () => {
-      const targets: Record<string, Target> = {};
+  /** Each image goes into the role that vehicles look for it in. @returns {Promise} files of those roles that were made */
+  async #publishAll(images: readonly Image[]): Promise<readonly Written[]> {
+    if (images.length === 0) return [];
+    const { directory, validity } = this.#options;
+    const made = await this.#guarded("published", async () => {
+      const author = new RepositoryAuthor(directory, new Date(), validity);
+      const byRole = new Map<string, Record<string, Target>>();
       for (const image of images) {
         const { filename, target } = targetOf(image);
-        if (await this.#place(image, filename)) targets[filename] = target;
+        if (!await this.#place(image, filename)) continue;
+        const role = await author.roleFor({ name: filename, hardwareIds: [image.hwVersion] });
+        byRole.set(role, { ...byRole.get(role), [filename]: target });
       }
-      const author = new RepositoryAuthor(directory, new Date(), validity);
-      const made = await author.publish(targets, { intoStaged: true });
-      if (made === undefined) {
+      const files: { role: string; written: Written }[] = [];
+      for (const [role, targets] of byRole) {
+        try {
+          const written = await author.publish(targets, { role, intoStaged: true });
+          if (written !== undefined) files.push({ role, written });
+        } catch (error) {
+          // What is wrong with one role does not keep the images of others back.
+          if (!refusedByRepository(error)) throw error;
+          this.#sayOnce(`Nothing is published into ${role}: ${describeError(error)}`);
+        }
+      }
+      if (files.length === 0) {
         // An earlier try may have come as far as the targets, before the disk failed: what is not shown yet is.
         await renewal(directory, validity, new Date());
-      } else if (made.staged === undefined) await author.release();
-      return made;
-    });
-    if (written?.staged === undefined) return;
-    const { fileName, staged: { signatures, threshold } } = written;
+      } else if (files.some(({ written }) => written.staged === undefined)) await author.release();
+      return files;
+    }) ?? [];
+    for (const { role, written } of made) this.#sayStaged(role, written, images.length);
+    return made.map(({ written }) => written);
+  }
+
+  #sayStaged(role: string, { fileName, staged }: Written, images: number): void {
+    if (staged === undefined) return;
+    const { directory, log } = this.#options;
+    const { signatures, threshold } = staged;
+    const whose = role === "targets" ? "" : ` of the delegated role ${role}, whose keys are not here`;
     log.warn(
       `Images staged: ${
         join(directory.path, "staged", "image", fileName)
       } has ${signatures} of ${threshold} ` +
-        `signatures; add them with "zonebench repo sign", then run "zonebench repo publish"`,
-      { images: images.length },
+        `signatures${whose}; add them with "zonebench repo sign", then run "zonebench repo publish"`,
+      { images },
     );
   }
 
@@ -201,9 +206,7 @@ export class ImageRepository {
     try {
       return await directory.locked(work);
     } catch (error) {
-      const known = error instanceof RepositoryDirectoryError || error instanceof AuthorError ||
-        error instanceof EnvelopeError || error instanceof Deno.errors.NotFound;
-      if (!known) throw error;
+      if (!refusedByRepository(error)) throw error;
       this.#sayOnce(`Nothing is ${what} in the Image repository: ${describeError(error)}`);
       return undefined;
     }
@@ -211,16 +214,17 @@ export class ImageRepository {
 
   /** A round comes every few seconds: what stays the same is said once. */
   #sayOnce(text: string): void {
-    if (text === this.#said) return;
-    this.#said = text;
+    if (this.#said.has(text)) return;
+    if (this.#said.size === mostSaid) this.#said.clear();
+    this.#said.add(text);
     this.#options.log.warn(text);
   }
+}
 
-  /** Changes when a file comes into the folder or leaves it: files are never written in place. */
-  async #stamp(): Promise<string> {
-    const { mtime, ino } = await Deno.stat(join(this.#options.directory.path, "image"));
-    return `${ino} ${mtime?.getTime()}`;
-  }
+/** Whether it is the repository's own affair: its files, what it takes, who must sign. */
+function refusedByRepository(error: unknown): boolean {
+  return error instanceof RepositoryDirectoryError || error instanceof AuthorError ||
+    error instanceof EnvelopeError || error instanceof Deno.errors.NotFound;
 }
 
 function targetOf(image: Image): { filename: string; target: Target } {

@@ -1,7 +1,7 @@
 // Metadata does not last: what has less than half of its days left is made anew, as far as its keys are here. Of what they are
 // not here for, whoever runs the server is told in time.
 
-import { type RepositoryName, repositoryNames, type Snapshot } from "../../uptane/models.ts";
+import { repositoryNames, type Snapshot } from "../../uptane/models.ts";
 import { lackingSignatures } from "../../uptane/threshold.ts";
 import { delegatedRoles } from "./delegated_roles.ts";
 import { RepositoryAuthor } from "./repository_author.ts";
