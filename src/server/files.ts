@@ -1,6 +1,6 @@
 // Files under the data directory: where they lie, and what can go wrong with them.
 
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { createHash } from "node:crypto";
 
 /** Where the server's files lie. */
@@ -58,6 +58,13 @@ export async function hasFile(path: string, size: number): Promise<boolean> {
     if (error instanceof Deno.errors.NotFound) return false;
     throw error;
   }
+}
+
+/** Gives a whole file its name, and has that on the disk when it resolves: only then may a row tell of it. */
+export async function settleFile(temporary: string, path: string): Promise<void> {
+  await Deno.rename(temporary, path);
+  using folder = await Deno.open(dirname(path), { read: true });
+  await folder.sync();
 }
 
 /** Removes a file; one that is not there is fine. Whether it was there. */

@@ -8,7 +8,12 @@ import { type CampaignService, NotApprovable } from "../ota/campaigns.ts";
 import { NothingToUpdate } from "../ota/targets.ts";
 import { UpdateActive, type UpdateService } from "../ota/updates.ts";
 import { RequirementUnmet } from "../ota/requirements.ts";
-import { PackageBuildFailed, PackageFileMissing, type PackageService } from "../ota/packages.ts";
+import {
+  PackageBuildFailed,
+  PackageFileMissing,
+  type PackageService,
+  PackageVersionDiffers,
+} from "../ota/packages.ts";
 import { PayloadMissing } from "../ota/catalogue.ts";
 import type { Registry } from "../registry.ts";
 import type { Package, Vehicle } from "../store/mod.ts";
@@ -103,7 +108,10 @@ export function mountOta(mount: Mount, options: OtaRouteOptions): void {
     });
   });
 
-  mount(routes.getManifest, async ({ path, caller }) => packages.manifest(await packageOf(path.id, caller)));
+  mount(routes.getManifest, async ({ path, caller }) => {
+    const row = await packageOf(path.id, caller);
+    return await refusing(() => packages.manifest(row));
+  });
 
   mount(routes.reportUpdate, async ({ body, caller }) => {
     const { vehicle_id, completed_ecus, ...report } = body;
@@ -157,7 +165,7 @@ export function mountOta(mount: Mount, options: OtaRouteOptions): void {
 }
 
 /** Gives what the update and package services refuse its status. */
-async function refusing<T>(work: () => Promise<T>): Promise<T> {
+async function refusing<T>(work: () => T | Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (error) {
@@ -166,6 +174,9 @@ async function refusing<T>(work: () => Promise<T>): Promise<T> {
     }
     if (error instanceof NothingToUpdate || error instanceof RequirementUnmet) {
       throw new HttpProblem(409, error.message, { code: error.code, cause: error });
+    }
+    if (error instanceof PackageVersionDiffers) {
+      throw new HttpProblem(409, error.message, { code: "package_version", cause: error });
     }
     if (error instanceof CodecBusyError) {
       throw new HttpProblem(503, "too many packages are being built", {

@@ -47,6 +47,8 @@ const chunk = 500;
 interface Task {
   readonly name: string;
   readonly interval: number;
+  /** It may take long: the round does not wait for it, and leaves it out while it runs. */
+  readonly beside: boolean;
   run(signal: AbortSignal): Promise<void>;
   due: number;
 }
@@ -59,6 +61,8 @@ export class Maintenance {
   readonly #stop = new AbortController();
   #timer: ReturnType<typeof setTimeout> | undefined;
   #round: Promise<void> = Promise.resolve();
+  /** Tasks that run beside the rounds. */
+  readonly #beside = new Map<Task, Promise<void>>();
 
   constructor(options: MaintenanceServiceOptions) {
     this.#options = options;
@@ -71,13 +75,23 @@ export class Maintenance {
       throw new RangeError(`maintenance: offlineAfter must be above 0 ms, got ${this.#offlineAfter}`);
     }
     const { store, registry, updates, campaigns, diagnostics, outbox, repository } = options;
-    const often = (name: string, run: Task["run"]): Task => ({ name, interval: 0, run, due: 0 });
-    const seldom = (name: string, run: Task["run"]): Task => ({ name, interval: slowInterval, run, due: 0 });
+    const often = (name: string, run: Task["run"], beside = false): Task => ({
+      name,
+      interval: 0,
+      beside,
+      run,
+      due: 0,
+    });
+    const seldom = (name: string, run: Task["run"]): Task => ({
+      ...often(name, run),
+      interval: slowInterval,
+    });
     this.#tasks = [
       often("offline vehicles", async () => void await registry.sweepSilent(this.#offlineAfter)),
       often("silent updates", async () => void await updates.reports.sweepSilent()),
       often("updates out of time", async () => void await campaigns.sweepDeadlines()),
-      often("further attempts", async () => void await campaigns.sweepRetries()),
+      // Packages are built for them.
+      often("further attempts", async (signal) => void await campaigns.sweepRetries(signal), true),
       often("unanswered diagnostics", async () => void await diagnostics.sweepTimedOut()),
       often("undelivered messages", () => outbox.flushUndelivered()),
       often("signed metadata", () => repository.maintain()),
@@ -95,20 +109,27 @@ export class Maintenance {
     this.#schedule();
   }
 
-  /** Ends after the task that runs, which is told to end. */
+  /** Ends after the task that runs, which is told to end. What runs beside may go on: see {@link settle}. */
   async stop(): Promise<void> {
     this.#stop.abort(new DOMException("the server is stopping", "AbortError"));
     clearTimeout(this.#timer);
     await this.#round;
   }
 
+  /** Waits for what runs beside, once it is stopped. */
+  async settle(): Promise<void> {
+    await Promise.all(this.#beside.values());
+  }
+
   /** Runs every task that is due, one after another. */
   async runRound(now: number = Date.now()): Promise<void> {
     for (const task of this.#tasks) {
       if (this.#stop.signal.aborted) return;
-      if (now < task.due) continue;
+      if (now < task.due || this.#beside.has(task)) continue;
       task.due = now + task.interval;
-      await this.#run(task);
+      const run = this.#run(task);
+      if (task.beside) this.#beside.set(task, run.finally(() => this.#beside.delete(task)));
+      else await run;
     }
   }
 
@@ -122,7 +143,8 @@ export class Maintenance {
 
   async #run(task: Task): Promise<void> {
     const { metrics, log, state } = this.#options;
-    const signal = AbortSignal.any([this.#stop.signal, AbortSignal.timeout(taskLimit)]);
+    const stop = this.#stop.signal;
+    const signal = task.beside ? stop : AbortSignal.any([stop, AbortSignal.timeout(taskLimit)]);
     try {
       await state.during("MAINTENANCE", () => task.run(signal));
       metrics.maintenanceRuns.inc({ task: task.name, result: "done" });
@@ -189,14 +211,13 @@ export class Maintenance {
   /** Deltas that no package has been built with for as long as packages are kept: they can be made again. */
   async #oldDeltas(signal: AbortSignal): Promise<void> {
     const { files, retention, log } = this.#options;
-    const limit = Date.now() - Math.max(retention.packages ?? 7 * day, fileAge);
+    const limit = Math.max(retention.packages ?? 7 * day, fileAge);
     let removed = 0;
     for await (const { name, isFile } of Deno.readDir(files.deltas)) {
       signal.throwIfAborted();
       if (!isFile || !/^[0-9a-f]{64}_[0-9a-f]{64}\.zst$/.test(name)) continue;
       const path = join(files.deltas, name);
-      const { mtime } = await Deno.stat(path);
-      if (mtime !== null && mtime.getTime() < limit && await removeFile(path)) removed++;
+      if (await isOld(path, limit) && await removeFile(path)) removed++;
     }
     if (removed > 0) log.info(`Removed ${removed} delta(s) that were not used any more`);
   }
@@ -223,10 +244,10 @@ export class Maintenance {
   }
 }
 
-async function isOld(path: string): Promise<boolean> {
+async function isOld(path: string, limit = fileAge): Promise<boolean> {
   try {
     const { mtime } = await Deno.stat(path);
-    return mtime !== null && Date.now() - mtime.getTime() > fileAge;
+    return mtime !== null && Date.now() - mtime.getTime() > limit;
   } catch (error) {
     // Somebody else removed it.
     if (error instanceof Deno.errors.NotFound) return false;

@@ -1,5 +1,6 @@
 // What lets an update begin, how long it may take and how often it is tried: approvals, further attempts, time that runs out.
 
+import { CodecBusyError } from "../../codec/errors.ts";
 import { control as controlSchema } from "../../contract/mqtt.ts";
 import type { Logger } from "../../log.ts";
 import { describeError } from "../../log.ts";
@@ -89,16 +90,23 @@ export class CampaignService {
     return { update, message: "approved; the vehicle is told, and goes on once it is parked" };
   }
 
-  /** Begins the attempts that are due. @returns how many */
-  async sweepRetries(): Promise<number> {
+  /**
+   * Begins the attempts that are due.
+   * @param signal the server stops: what has not begun by then begins after its next start
+   * @returns how many
+   */
+  async sweepRetries(signal: AbortSignal): Promise<number> {
     let begun = 0;
     for (const failed of await this.#store.campaigns.due()) {
+      signal.throwIfAborted();
       try {
         if (await this.#options.updates.retry(failed) !== undefined) begun++;
         this.#asked.delete(failed.updateId);
       } catch (error) {
-        // The database is away: the next round tries it once more.
-        if (error instanceof StoreError) throw error;
+        // The database is away, or the server stops: the next round, or the next start, tries it once more.
+        if (error instanceof StoreError || signal.aborted) throw error;
+        // As it does where too much is being built.
+        if (error instanceof CodecBusyError) throw error;
         // So it does where the vehicle has yet to say what it runs.
         if (error instanceof NothingToUpdate && error.code === "no_report" && this.#mayReportYet(failed)) {
           await this.#askForReport(failed);

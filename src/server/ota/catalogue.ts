@@ -8,7 +8,15 @@ import type { Firmware, FirmwareUpload } from "../../contract/ota.ts";
 import type { PackageDownload } from "../../contract/package.ts";
 import { formatCondition, formatDependency } from "../../contract/requirements.ts";
 import type { Logger } from "../../log.ts";
-import { blobPath, type DataFiles, hasFile, payloadPath, removeFile, temporaryPath } from "../files.ts";
+import {
+  blobPath,
+  type DataFiles,
+  hasFile,
+  payloadPath,
+  removeFile,
+  settleFile,
+  temporaryPath,
+} from "../files.ts";
 import { ConflictError } from "../store/errors.ts";
 import type { Image, ImageBlob, ImageDownload, ImageInput, Store } from "../store/mod.ts";
 import type { ImageRepository, Publication } from "../uptane/image_repository.ts";
@@ -82,12 +90,12 @@ export class Catalogue {
       const payload = payloadPath(this.#files, payloadSha256);
       if (known) {
         // Where the disk has lost it, this brings it back.
-        await Deno.rename(temporary, payload);
+        await settleFile(temporary, payload);
         return toFirmware(known, await this.#repository.publish(known));
       }
       await this.#checkRelease(upload);
 
-      await Deno.rename(temporary, payload);
+      await settleFile(temporary, payload);
       const blob = await this.#compress(payload, payloadSha256, signal);
       const image = await this.#enter(upload, {
         ecuType: ecu_type,
@@ -169,7 +177,7 @@ export class Catalogue {
       if (made.inputSha256 !== sha256) {
         throw new PayloadMissing(`expected the payload ${sha256} at ${payload}, found ${made.inputSha256}`);
       }
-      await Deno.rename(temporary, blobPath(this.#files, made.sha256));
+      await settleFile(temporary, blobPath(this.#files, made.sha256));
       return { sha256: made.sha256, length: made.length, encoding: "zstd" };
     } finally {
       await removeFile(temporary);

@@ -8,7 +8,15 @@ import type { CodecPool } from "../../codec/pool.ts";
 import { maxDeltaSize } from "../../codec/zstd_stream.ts";
 import type { Logger } from "../../log.ts";
 import { describeError } from "../../log.ts";
-import { type DataFiles, hasFile, hashFile, payloadPath, removeFile, temporaryPath } from "../files.ts";
+import {
+  type DataFiles,
+  hasFile,
+  hashFile,
+  payloadPath,
+  removeFile,
+  settleFile,
+  temporaryPath,
+} from "../files.ts";
 import type { Metrics } from "../metrics.ts";
 import type { Image, Store } from "../store/mod.ts";
 
@@ -129,7 +137,7 @@ export class Deltas {
       if (made.inputSha256 !== image.payloadSha256) {
         throw new Error(`expected the payload ${image.payloadSha256}, found ${made.inputSha256}`);
       }
-      await Deno.rename(temporary, path);
+      await settleFile(temporary, path);
       log.debug(`Delta to ${image.ecuType} ${image.version} made`, {
         size: made.length,
         of: image.payloadSize,

@@ -10,7 +10,7 @@ import { pathOf, routes } from "../../contract/routes.ts";
 import type { Logger } from "../../log.ts";
 import { describeError } from "../../log.ts";
 import type { SigningKey } from "../../pqc/signature.ts";
-import { type DataFiles, hasFile, packagePath, removeFile, temporaryPath } from "../files.ts";
+import { type DataFiles, hasFile, packagePath, removeFile, settleFile, temporaryPath } from "../files.ts";
 import type { Metrics } from "../metrics.ts";
 import type { Image, Package, Store } from "../store/mod.ts";
 import { type Catalogue, toDownload } from "./catalogue.ts";
@@ -52,6 +52,14 @@ export class PackageBuildFailed extends Error {
 export class PackageFileMissing extends Error {
   override readonly name = "PackageFileMissing";
 }
+
+/** The package was built by an older or newer program, in a version that this one neither serves nor reads. */
+export class PackageVersionDiffers extends Error {
+  override readonly name = "PackageVersionDiffers";
+}
+
+/** What every version of a stored manifest has. */
+const anyManifest = z.object({ manifest: z.object({ version: z.int() }) });
 
 /** The signed manifest as it is stored. */
 const storedManifest = z.object({ manifest: packageManifest, signature: z.string() });
@@ -109,10 +117,11 @@ export class PackageService {
     throw new PackageBuildFailed(`the package for ${vin} was built, but its file is gone each time`);
   }
 
-  /** @throws {PackageFileMissing} */
+  /** @throws {PackageFileMissing} {@link PackageVersionDiffers} */
   async open(row: Package): Promise<ReadyPackage | undefined> {
     const ready = this.#ready(row);
     if (!ready) return undefined;
+    checkVersion(row);
     if (!await hasFile(ready.path, ready.size)) {
       throw new PackageFileMissing(`package ${row.packageId}: expected ${ready.size} bytes at ${ready.path}`);
     }
@@ -127,8 +136,9 @@ export class PackageService {
     await this.#store.packages.touch(packageId);
   }
 
-  /** The manifest with its signature in base64. */
+  /** The manifest with its signature in base64. @throws {PackageVersionDiffers} */
   manifest(row: Package): z.infer<typeof storedManifest> {
+    checkVersion(row);
     return storedManifest.parse(row.manifest);
   }
 
@@ -262,7 +272,7 @@ export class PackageService {
         pool,
         signal,
       });
-      await Deno.rename(temporary, packagePath(this.#files, built.sha256));
+      await settleFile(temporary, packagePath(this.#files, built.sha256));
       const { sha256, size, etag, manifest } = built;
       const signed = { manifest, signature: built.signature.toBase64() };
       const done = await this.#store.packages.finish(packageId, { sha256, size, etag, manifest: signed });
@@ -287,6 +297,16 @@ export class PackageService {
       await removeFile(temporary);
     }
   }
+}
+
+/** @throws {PackageVersionDiffers} */
+function checkVersion({ packageId, manifest }: Package): void {
+  const { version } = anyManifest.parse(manifest).manifest;
+  if (version === packageVersion) return;
+  throw new PackageVersionDiffers(
+    `package ${packageId} has version ${version}, built by another version of this program; this one serves version ` +
+      `${packageVersion}: cancel its update where it is under way, and start it anew, which builds the package again`,
+  );
 }
 
 /** What an ECU gets in place of its whole image. */

@@ -6,7 +6,12 @@ import type { Logger } from "../../log.ts";
 import { ConflictError, NotFoundError } from "../store/errors.ts";
 import { isFinal, type Store, type Update, type Vehicle } from "../store/mod.ts";
 import type { Outdated } from "./outdated.ts";
-import { PackageFileMissing, type PackageService, toPackageAnswer } from "./packages.ts";
+import {
+  PackageFileMissing,
+  type PackageService,
+  PackageVersionDiffers,
+  toPackageAnswer,
+} from "./packages.ts";
 import type { UpdateTargets } from "./targets.ts";
 
 export interface ReplacementOptions {
@@ -68,7 +73,8 @@ export async function samePackage(
       const ready = row && await packages.open(row);
       if (ready) return toPackageAnswer(ready, update.updateId);
     } catch (error) {
-      if (!(error instanceof PackageFileMissing)) throw error;
+      // What cannot be served is built again.
+      if (!(error instanceof PackageFileMissing || error instanceof PackageVersionDiffers)) throw error;
     }
   }
   return await replacePackage(vehicle, update.updateId, kind, options);

@@ -243,6 +243,8 @@ export class UpdateService {
       }
       return { outcome: requested.outcome, ...await this.#askToStop(tx, vehicle, requested.update, reason) };
     });
+    // Between the look and the transaction its next attempt began: that one is meant.
+    if (outcome === "ended" && update.retriedBy !== null) return await this.cancel(update.retriedBy, reason);
     if (outcome !== "ended") {
       this.#log.info(
         `Update ${update.updateId} of ${vehicle.vmgId}: ${

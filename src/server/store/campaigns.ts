@@ -1,7 +1,7 @@
 // Updates that are approved, tried again, or run out of time.
 import type { Context } from "./context.ts";
 import { isUuid, requireCount } from "./page.ts";
-import { type Update, updateColumns } from "./updates.ts";
+import { type Update, updateColumns } from "./update_rows.ts";
 
 /** Most updates that one call gives. */
 const MOST = 1000;

@@ -42,8 +42,8 @@ export type { Page, PageRequest } from "./page.ts";
 export type * from "./retention.ts";
 export type * from "./statistics.ts";
 export type * from "./telemetry.ts";
-export type * from "./updates.ts";
-export { isFinal } from "./updates.ts";
+export type * from "./update_rows.ts";
+export { isFinal } from "./update_rows.ts";
 export type * from "./vci.ts";
 export type * from "./vehicles.ts";
 

@@ -2,7 +2,7 @@
 import type { Context } from "./context.ts";
 import { json } from "./database.ts";
 import type { DiagnosticStatus } from "./diagnostics.ts";
-import type { UpdateStatus } from "./updates.ts";
+import type { UpdateStatus } from "./update_rows.ts";
 
 export interface Counts {
   vehicles: { online: number; offline: number };

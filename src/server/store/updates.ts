@@ -4,168 +4,20 @@ import { atomically, json } from "./database.ts";
 import type { Sql } from "./database.ts";
 import { ConflictError, InvalidArgumentError, NotFoundError } from "./errors.ts";
 import { isUuid, requireCount, selectPage, Where } from "./page.ts";
-import type { Page, PageRequest } from "./page.ts";
-
-/**
- * The stages in their order. A report moves an update forward only; the last three end it, and nothing follows them.
- * Further stages go in where they belong.
- */
-const STAGES = {
-  pending: { rank: 0, final: false },
-  accepted: { rank: 1, final: false },
-  downloading: { rank: 2, final: false },
-  verifying: { rank: 3, final: false },
-  installing: { rank: 4, final: false },
-  completed: { rank: 5, final: true },
-  failed: { rank: 5, final: true },
-  cancelled: { rank: 5, final: true },
-} as const;
-
-export type UpdateStatus = keyof typeof STAGES;
-export type EcuUpdateStatus =
-  | "pending"
-  | "installing"
-  | "completed"
-  | "failed"
-  | "cancelled"
-  | "rolled_back";
-
-/** What lets an update begin. */
-export type UpdateMode = "forced" | "when-parked" | "approve";
-
-/** What one ECU is to get. */
-export interface UpdateEcuInput {
-  ecuId: string;
-  zonalGatewayId?: string | null;
-  imageId?: string | null;
-  fromVersion?: string | null;
-  toVersion?: string | null;
-}
-
-export interface UpdateInput {
-  vin: string;
-  initiator: "operator" | "vehicle";
-  packageId?: string | null;
-  /** What was asked for; null for every outdated ECU. @default null */
-  requestedEcus?: readonly string[] | null;
-  /** @default "forced" */
-  mode?: UpdateMode;
-  /** Which attempt it is. @default 1 */
-  attempt?: number;
-  /** How many there may be. @default 1 */
-  attempts?: number;
-  /** The attempt before. @default null */
-  retryOf?: string | null;
-  /** When it must have been activated. @default null, no limit */
-  deadline?: Date | null;
-  /** Who approved it at an earlier attempt. @default null */
-  approvedBy?: "operator" | "vehicle" | null;
-  ecus: readonly UpdateEcuInput[];
-}
-
-export interface UpdateEcu {
-  ecuId: string;
-  zonalGatewayId: string | null;
-  imageId: string | null;
-  fromVersion: string | null;
-  toVersion: string | null;
-  status: EcuUpdateStatus;
-  progress: number;
-  step: string | null;
-  bytes: number | null;
-  speed: number | null;
-  timeLeft: number | null;
-  error: string | null;
-  updated: Date;
-}
-
-export interface Update {
-  updateId: string;
-  vin: string;
-  initiator: "operator" | "vehicle";
-  packageId: string | null;
-  requestedEcus: string[] | null;
-  status: UpdateStatus;
-  progress: number;
-  error: string | null;
-  created: Date;
-  /** When the vehicle last reported, by the server's clock. */
-  lastReport: Date | null;
-  ended: Date | null;
-  cancelRequested: Date | null;
-  mode: UpdateMode;
-  attempt: number;
-  attempts: number;
-  retryOf: string | null;
-  retriedBy: string | null;
-  /** When the next attempt begins, where one is to. */
-  retryAt: Date | null;
-  deadline: Date | null;
-  approvedAt: Date | null;
-  approvedBy: "operator" | "vehicle" | null;
-  /** What the vehicle waits for, by its last report. */
-  waitingFor: "approval" | "parked" | "conditions" | null;
-  waitingDetail: string | null;
-}
-
-export interface UpdateWithEcus extends Update {
-  /** By ecu_id. */
-  ecus: UpdateEcu[];
-}
-
-export interface EcuProgress {
-  ecuId: string;
-  status: EcuUpdateStatus;
-  progress: number;
-  step?: string | null;
-  /** Bytes that the step is through with; not given: there are none to tell of. */
-  bytes?: number | null;
-  /** Bytes per second. */
-  speed?: number | null;
-  /** Seconds. */
-  timeLeft?: number | null;
-  error?: string | null;
-}
-
-export interface UpdateReport {
-  updateId: string;
-  /** Of the vehicle that reports: another vehicle's update is not found. */
-  vin: string;
-  status: UpdateStatus;
-  progress: number;
-  error?: string | null;
-  ecus?: readonly EcuProgress[];
-  /** What the vehicle waits for. @default null, nothing */
-  waiting?: { for: "approval" | "parked" | "conditions"; detail: string } | null;
-  /** Who approved it, as far as the vehicle knows. */
-  approvedBy?: "operator" | "vehicle";
-}
-
-/**
- * What a report did. `applied`: stored, forward or in the same stage; `behind`: older than what is known (a sign of life, its
- * ECU rows still count where they are ahead); `ended`: the update had ended, nothing changed; `unknown`: this vehicle has no
- * such update.
- */
-export type ReportOutcome =
-  | { outcome: "applied" | "behind" | "ended"; update: Update; before: UpdateStatus }
-  | { outcome: "unknown" };
-
-export interface UpdateFilter extends PageRequest {
-  vin?: string;
-  status?: UpdateStatus;
-  /** True: only those that have not ended. */
-  active?: boolean;
-}
-
-/** Columns of an {@link Update}. */
-export const updateColumns =
-  `update_id, vin, initiator, package_id, requested_ecus, status, progress, error, created, last_report, ended,
-  cancel_requested, mode, attempt, attempts, retry_of, retried_by, retry_at, deadline, approved_at, approved_by,
-  waiting_for, waiting_detail`;
-const COLUMNS = updateColumns;
-const ECU =
-  `ecu_id, zonal_gateway_id, image_id, from_version, to_version, status, progress, step, bytes, speed, time_left, error,
-  updated`;
+import type { Page } from "./page.ts";
+import {
+  ecuColumns,
+  isFinal,
+  type ReportOutcome,
+  stages,
+  type Update,
+  updateColumns,
+  type UpdateEcu,
+  type UpdateFilter,
+  type UpdateInput,
+  type UpdateReport,
+  type UpdateWithEcus,
+} from "./update_rows.ts";
 
 /** Whether a vehicle may be silent for long: it was never heard, or may be parked and switched off. */
 const PATIENT = `(status = 'pending' or waiting_for in ('approval', 'parked'))`;
@@ -173,11 +25,6 @@ const PATIENT = `(status = 'pending' or waiting_for in ('approval', 'parked'))`;
 /** The rank of an ECU's status, for SQL. */
 const ecuRank = (column: string) =>
   `case ${column} when 'pending' then 0 when 'installing' then 1 else 2 end`;
-
-/** Whether nothing comes after this status. */
-export function isFinal(status: UpdateStatus): boolean {
-  return STAGES[status].final;
-}
 
 export class Updates {
   constructor(private readonly context: Context) {}
@@ -196,7 +43,7 @@ export class Updates {
            attempts, retry_of, deadline, approved_by, approved_at)
          select $1, vin, $3, $4, $5, 'pending', $6::timestamptz, $7, $8, $9, $10, $11, $12, case when $12::text is not null then $6::timestamptz end
          from vehicles where vin = $2
-         on conflict (vin) where ended is null do nothing returning ${COLUMNS}`,
+         on conflict (vin) where ended is null do nothing returning ${updateColumns}`,
         [
           updateId,
           input.vin,
@@ -224,7 +71,7 @@ export class Updates {
         `insert into update_ecus (update_id, ecu_id, zonal_gateway_id, image_id, from_version, to_version, status, updated)
          select $1, t.*, 'pending', $3 from jsonb_to_recordset($2::jsonb) as t(ecu_id text, zonal_gateway_id text,
            image_id uuid, from_version text, to_version text)
-         returning ${ECU}`,
+         returning ${ecuColumns}`,
         [
           updateId,
           json(input.ecus.map((ecu) => ({
@@ -244,7 +91,7 @@ export class Updates {
   async find(updateId: string): Promise<UpdateWithEcus | null> {
     if (!isUuid(updateId)) return null;
     const [update] = await this.context.sql.query<Update>(
-      `select ${COLUMNS} from updates where update_id = $1`,
+      `select ${updateColumns} from updates where update_id = $1`,
       [
         updateId,
       ],
@@ -265,7 +112,7 @@ export class Updates {
       .and("(ended is null) = ?", filter.active);
     return await selectPage(
       this.context.sql,
-      { columns: COLUMNS, from: "updates", where, order: "seq desc" },
+      { columns: updateColumns, from: "updates", where, order: "seq desc" },
       filter,
     );
   }
@@ -273,7 +120,7 @@ export class Updates {
   /** The ECUs of these updates, by ecu_id. */
   async ecus(updateIds: readonly string[]): Promise<Map<string, UpdateEcu[]>> {
     const rows = await this.context.sql.query<UpdateEcu & { updateId: string }>(
-      `select update_id, ${ECU} from update_ecus
+      `select update_id, ${ecuColumns} from update_ecus
        where update_id in (select jsonb_array_elements_text($1::jsonb)::uuid) order by ecu_id`,
       [json(updateIds)],
     );
@@ -285,7 +132,7 @@ export class Updates {
   /** Names the package of an update that has not ended. @throws NotFoundError */
   async setPackage(updateId: string, packageId: string): Promise<Update> {
     const [update] = await this.context.sql.query<Update>(
-      `update updates set package_id = $2 where update_id = $1 and ended is null returning ${COLUMNS}`,
+      `update updates set package_id = $2 where update_id = $1 and ended is null returning ${updateColumns}`,
       [updateId, packageId],
     );
     if (update === undefined) throw new NotFoundError("active update", updateId);
@@ -304,13 +151,13 @@ export class Updates {
     const now = this.context.now();
     return await atomically(this.context.sql, async (tx): Promise<ReportOutcome> => {
       const [before] = await tx.query<Update>(
-        `select ${COLUMNS} from updates where update_id = $1 and vin = $2 for update`,
+        `select ${updateColumns} from updates where update_id = $1 and vin = $2 for update`,
         [report.updateId, report.vin],
       );
       if (before === undefined) return { outcome: "unknown" };
       if (before.ended !== null) return { outcome: "ended", update: before, before: before.status };
       await this.#reportEcus(tx, report, now);
-      const behind = STAGES[report.status].rank < STAGES[before.status].rank;
+      const behind = stages[report.status].rank < stages[before.status].rank;
       const update = behind
         ? await this.#set(tx, report.updateId, "last_report = $2", [now])
         : await this.#set(
@@ -357,12 +204,12 @@ export class Updates {
     if (!isUuid(updateId)) throw new NotFoundError("update", updateId);
     const [requested] = await this.context.sql.query<Update>(
       `update updates set cancel_requested = coalesce(cancel_requested, $2)
-       where update_id = $1 and ended is null returning ${COLUMNS}`,
+       where update_id = $1 and ended is null returning ${updateColumns}`,
       [updateId, this.context.now()],
     );
     if (requested) return { outcome: "requested", update: requested };
     const [update] = await this.context.sql.query<Update>(
-      `select ${COLUMNS} from updates where update_id = $1`,
+      `select ${updateColumns} from updates where update_id = $1`,
       [
         updateId,
       ],
@@ -389,14 +236,14 @@ export class Updates {
          select update_id from updates where ended is null
            and coalesce(last_report, created) < case when ${PATIENT} then $3::timestamptz else $1::timestamptz end
          order by seq limit 1000 for update skip locked
-       ) returning ${COLUMNS}`,
+       ) returning ${updateColumns}`,
       [cutoff(silent), now, cutoff(pending), String(silent / 1000), String(pending / 1000)],
     );
   }
 
   async #active(sql: Sql, vin: string): Promise<Update | null> {
     const [update] = await sql.query<Update>(
-      `select ${COLUMNS} from updates where vin = $1 and ended is null`,
+      `select ${updateColumns} from updates where vin = $1 and ended is null`,
       [vin],
     );
     return update ?? null;
@@ -409,7 +256,7 @@ export class Updates {
     params: (string | number | boolean | Date | null)[],
   ): Promise<Update> {
     const [update] = await tx.query<Update>(
-      `update updates set ${assignments} where update_id = $1 returning ${COLUMNS}`,
+      `update updates set ${assignments} where update_id = $1 returning ${updateColumns}`,
       [updateId, ...params],
     );
     return update;
