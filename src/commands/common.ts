@@ -163,22 +163,6 @@ export function interruption(): { signal: AbortSignal } & Disposable {
   };
 }
 
-/** Waits, at most until the signal. */
-export function pause(ms: number, signal: AbortSignal): Promise<void> {
-  if (signal.aborted) return Promise.reject(signal.reason);
-  return new Promise((resolve, reject) => {
-    const abort = () => {
-      clearTimeout(timer);
-      reject(signal.reason);
-    };
-    const timer = setTimeout(() => {
-      signal.removeEventListener("abort", abort);
-      resolve();
-    }, ms);
-    signal.addEventListener("abort", abort, { once: true });
-  });
-}
-
 /** What `--format` takes for a firmware file. */
 export const firmwareFormats = ["auto", "intel-hex", "s-record", "vbf", "binary"] as const;
 

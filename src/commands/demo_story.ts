@@ -12,9 +12,9 @@ import type { RestClient } from "../contract/client.ts";
 import { isFinal } from "../contract/ota.ts";
 import { routes } from "../contract/routes.ts";
 import type { RunningVmg } from "../vmg/mod.ts";
+import { delay } from "../wait.ts";
 import { findEcu, withEcu } from "./bench_access.ts";
 import { placeGateways } from "./bench_description.ts";
-import { pause } from "./common.ts";
 import type { MovingNetwork } from "./demo_network.ts";
 import type { Stage } from "./demo_stage.ts";
 import type { BenchWiring } from "./gateway_links.ts";
@@ -151,7 +151,7 @@ async function theMove(world: DemoWorld, vin: string, updateId: string): Promise
   const question = stage.command("diag", asked, "0x22", "F190", "--via-server");
   // It is looked at below; until then it may fail without being missed.
   question.catch(() => {});
-  await pause(away, signal);
+  await delay(away, signal);
   stage.check(!vmg.link.connected, `${(away / 1000).toFixed(1)} s later it is still away`);
   network.enter(to);
   const began = performance.now();
@@ -227,7 +227,7 @@ async function reportsEnd({ rest, signal }: DemoWorld, vin: string): Promise<voi
   while (performance.now() < end) {
     const { vci } = await rest.call(routes.getVehicle, { path: { vin } });
     if (vci?.trigger === "command") return;
-    await pause(100, signal);
+    await delay(100, signal);
   }
 }
 
@@ -315,6 +315,6 @@ async function untilSome<T>(
     const found = await look();
     if (found !== undefined) return found;
     if (performance.now() > end) throw new Error(`waited ${limit / 1000} s in vain until ${what}`);
-    await pause(20, signal);
+    await delay(20, signal);
   }
 }

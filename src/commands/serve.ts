@@ -41,6 +41,7 @@ import {
 import { ecuTrust, testerAlgorithms } from "./ecu_authentication.ts";
 import { serveGatewayTls } from "./gateway_tls.ts";
 import { CommandFailed, examples, UsageError } from "./output.ts";
+import { watchKeys } from "./key_watch.ts";
 import { programName } from "./program_name.ts";
 import { refuseUnfinished } from "./restore_place.ts";
 import { openTrace, type TraceOptions, withTrace } from "./trace.ts";
@@ -151,8 +152,12 @@ export async function startParts(
   if (wants("server")) {
     const inventory = await knownKeys(config, folders, bench, wants("vmg"));
     server = await startServer({ ...await serverOptions(config, folders, inventory, log), signal });
-    const { stop } = server;
+    const { stop, adoptKeys } = server;
     running.defer(() => stop());
+    if (options.only === "server") {
+      const read = () => knownKeys(config, folders, undefined, false);
+      running.use(watchKeys({ known: inventory, read, adopt: adoptKeys, log }));
+    }
   }
   const vmgs: RunningVmg[] = [];
   if (wants("vmg")) {

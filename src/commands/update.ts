@@ -5,12 +5,12 @@ import { type UpdateMode, updateMode } from "../contract/campaign.ts";
 import { isFinal, type Update } from "../contract/ota.ts";
 import { routes } from "../contract/routes.ts";
 import { ProblemError, type RestClient } from "../contract/client.ts";
+import { delay } from "../wait.ts";
 import {
   asOperator,
   interruption,
   makeCommand,
   type OperatorOptions,
-  pause,
   seconds,
   withJson,
   withOperator,
@@ -183,7 +183,7 @@ async function follow(
         }; it goes on`,
       );
     }
-    await pause(watchInterval, stop.signal);
+    await delay(watchInterval, stop.signal);
   }
 }
 

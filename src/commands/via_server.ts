@@ -3,7 +3,7 @@
 import { UdsTimeoutError, type UdsTransport, type WaitOptions } from "../../hardware/uds/transport.ts";
 import type { RestClient } from "../contract/client.ts";
 import { routes } from "../contract/routes.ts";
-import { pause } from "./common.ts";
+import { delay } from "../wait.ts";
 import { CommandFailed } from "./output.ts";
 
 /** Which ECU. */
@@ -46,7 +46,7 @@ export async function askThroughServer(
     if (result.status !== "pending") {
       throw new CommandFailed(`${ecuId}: ${result.status}${result.error ? `: ${result.error}` : ""}`);
     }
-    await pause(wait, signal);
+    await delay(wait, signal);
   }
 }
 

@@ -5,6 +5,7 @@ import { getRequestListener } from "@hono/node-server";
 import { Hono } from "hono";
 import { CodecPool } from "../codec/pool.ts";
 import { routes } from "../contract/routes.ts";
+import type { InventoryEntry } from "../contract/uptane.ts";
 import { describeError } from "../log.ts";
 import { nativeEngineReport } from "../pqc/native_engine.ts";
 import { describeProfile, profileLogLines } from "../pqc/profiles.ts";
@@ -59,6 +60,8 @@ export interface RunningServer {
   /** With an external broker: where that is. */
   readonly mqtt: Bound;
   readonly local: Bound;
+  /** Enters keys of ECUs that came to be known since the start, in place of others: as `uptane.inventory` in the options. */
+  adoptKeys(entries: readonly InventoryEntry[]): Promise<void>;
   /** Stops accepting, lets work under way end within the limit, and closes the store. Calling it again waits too. */
   stop(): Promise<void>;
 }
@@ -116,8 +119,12 @@ async function start(options: ServerOptions, undo: Undo): Promise<RunningServer>
   const events = new Events();
   const state = new ServerState(log, (shown) => metrics.showState(shown));
   const stopping = new AbortController();
-  const pool = new CodecPool({ size: 1 });
-  undo.push({ what: "the codec", run: async () => await pool[Symbol.asyncDispose]() });
+  // To compress an image or make a delta may take minutes, and memory: one at a time, and no package waits for its turn behind it.
+  const compression = new CodecPool();
+  const pool = new CodecPool();
+  for (const it of [compression, pool]) {
+    undo.push({ what: "the codec", run: async () => await it[Symbol.asyncDispose]() });
+  }
 
   signal?.throwIfAborted();
   const { director, images, time, inventory, reports } = await openSignedMetadata({
@@ -132,25 +139,34 @@ async function start(options: ServerOptions, undo: Undo): Promise<RunningServer>
   const registry = new Registry({ store, events, log });
   const outbox = new Outbox({ store, metrics, log });
   const { compressionLevel, signingKey, deltas = {} } = options;
-  const catalogue = new Catalogue({ store, repository: images, files, pool, compressionLevel, log });
+  const catalogue = new Catalogue({
+    store,
+    repository: images,
+    files,
+    pool: compression,
+    compressionLevel,
+    log,
+  });
   const packages = new PackageService({
     store,
     files,
     catalogue,
     pool,
     signingKey,
-    ...deltas === false
-      ? {}
-      : { deltas: new Deltas({ ...deltas, store, files, pool, metrics, log: log.child("Delta") }) },
+    ...deltas === false ? {} : {
+      deltas: new Deltas({ ...deltas, store, files, pool: compression, metrics, log: log.child("Delta") }),
+    },
     metrics,
     log,
     signal: stopping.signal,
   });
+  let maintenance: Maintenance | undefined;
   undo.push({
     what: "package builds",
     run: async () => {
       stopping.abort(new DOMException("the server is stopping", "AbortError"));
       await packages.settle();
+      await maintenance?.settle();
     },
   });
   const updates = new UpdateService({
@@ -314,7 +330,7 @@ async function start(options: ServerOptions, undo: Undo): Promise<RunningServer>
   undo.push({ what: "the local listener", run: () => local.stop() });
   log.info(`Dashboard on http://${local.hostname}:${local.port}/`);
 
-  const maintenance = new Maintenance({
+  const timers = maintenance = new Maintenance({
     ...options.maintenance,
     retention: options.retention ?? {},
     maxQueuedAge: options.mqtt?.maxQueuedAge ?? 604_800_000,
@@ -330,8 +346,8 @@ async function start(options: ServerOptions, undo: Undo): Promise<RunningServer>
     metrics,
     log: log.child("Maintenance"),
   });
-  undo.push({ what: "maintenance", run: () => maintenance.stop() });
-  maintenance.start();
+  undo.push({ what: "maintenance", run: () => timers.stop() });
+  timers.start();
 
   ready = true;
   log.info("OTA Server Running");
@@ -343,6 +359,7 @@ async function start(options: ServerOptions, undo: Undo): Promise<RunningServer>
     https: { hostname: https.hostname, port: https.port },
     mqtt: { hostname: mqtt.hostname, port: mqtt.port },
     local: { hostname: local.hostname, port: local.port },
+    adoptKeys: (entries) => inventory.adopt(entries),
     stop() {
       stopped ??= (async () => {
         ready = false;
