@@ -107,15 +107,19 @@ async function download(options: DownloadOptions): Promise<string> {
     },
   });
   const pace = new Pace(options);
-  let lastByte = Date.now();
+  let lastByte = performance.now();
   for (;;) {
     const before = part.done;
     let failure: unknown;
     try {
       await fetchWanted(part, pace, options);
-      if (!part.isWhole) continue;
-      await part.finish(path);
-      return path;
+      if (part.isWhole) {
+        await part.finish(path);
+        return path;
+      }
+      if (part.done > before) continue;
+      // Asked again at once, the server would say the same again.
+      throw new TryAgain("the answer brought nothing of what is missing");
     } catch (error) {
       signal.throwIfAborted();
       if (error instanceof PackageError && part.inherited && !part.isVerified) {
@@ -129,9 +133,9 @@ async function download(options: DownloadOptions): Promise<string> {
       failure = error;
     }
     if (part.done > before) {
-      lastByte = Date.now();
+      lastByte = performance.now();
       backoff.reset();
-    } else if (Date.now() - lastByte >= patience) {
+    } else if (performance.now() - lastByte >= patience) {
       throw new DownloadWithheldError(
         `package ${packageId}: no new byte within ${patience} ms at ${part.done} of ${
           part.total ?? "an unknown number of"
@@ -209,6 +213,8 @@ async function fetchWanted(part: PackageFile, pace: Pace, options: DownloadOptio
   });
   const { statusCode, headers, body } = response;
   let end: number;
+  // A server that sends all of it where a part was asked for does so each time: what lies before that part is passed over.
+  let passesOver = false;
   try {
     if (statusCode === 416) {
       // What is here is not a part of what is there.
@@ -221,6 +227,7 @@ async function fetchWanted(part: PackageFile, pace: Pace, options: DownloadOptio
       end = last === undefined ? part.size ?? 0 : last + 1;
     } else {
       end = await wholeComes(part, headers, options);
+      passesOver = resume && part.done > 0;
     }
     await checkSpace(part, options);
     onProgress(part.done, part.total ?? 0);
@@ -232,7 +239,7 @@ async function fetchWanted(part: PackageFile, pace: Pace, options: DownloadOptio
       onProgress(part.done, part.total ?? 0);
       const distance = part.distance;
       // What is still wanted lies behind this place, or far before it.
-      if (distance === undefined || distance > longestSkip) return;
+      if (distance === undefined || distance > longestSkip && !passesOver) return;
     }
   } finally {
     body.on("error", () => {}); // It is being given up, or it failed above.

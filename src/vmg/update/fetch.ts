@@ -182,7 +182,7 @@ async function askForWholeImages(update: JournalUpdate, options: FetchOptions): 
   const { rest, vehicle, journal, directory, settings, signal, log } = options;
   const { updateId, packageId } = update;
   const backoff = new Backoff({ initial: settings.retryDelay, max: settings.maxRetryDelay });
-  const until = Date.now() + settings.downloadPatience;
+  const until = performance.now() + settings.downloadPatience;
   for (;;) {
     try {
       const answer = await rest.call(routes.requestPackage, {
@@ -198,7 +198,7 @@ async function askForWholeImages(update: JournalUpdate, options: FetchOptions): 
       return { ...update, packageId: package_id, downloadUrl: download_url, etag: null, size: null };
     } catch (error) {
       signal.throwIfAborted();
-      if (!mayTryAgain(error) || Date.now() >= until) throw error;
+      if (!mayTryAgain(error) || performance.now() >= until) throw error;
       const wait = backoff.next();
       log.warn(`No package in whole images: ${explain(error)}. Asking again in ${wait}ms`);
       await delay(wait, signal);

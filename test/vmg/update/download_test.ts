@@ -12,7 +12,7 @@ import { CodecPool } from "../../../src/codec/pool.ts";
 import { ProblemError, RestClient } from "../../../src/contract/client.ts";
 import { silentLogger } from "../../../src/log.ts";
 import { generateSigningKey } from "../../../src/pqc/signature.ts";
-import { DownloadError, DownloadSlowError } from "../../../src/vmg/errors.ts";
+import { DownloadError, DownloadSlowError, DownloadWithheldError } from "../../../src/vmg/errors.ts";
 import { type DownloadOptions, downloadPackage } from "../../../src/vmg/update/download.ts";
 import { failDisk } from "../../support/disk_faults.ts";
 import { noise } from "../../codec/support.ts";
@@ -27,7 +27,7 @@ const blockSize = 16_384;
 const made = await makePackage(7);
 const { bytes, front } = made;
 
-async function makePackage(seed: number) {
+async function makePackage(seed: number, firstSize = 200_000) {
   const directory = await Deno.makeTempDir({ prefix: "vmg-download-" });
   await using pool = new CodecPool();
   try {
@@ -57,7 +57,7 @@ async function makePackage(seed: number) {
       created: "2026-01-31T10:00:00Z",
       blockSize,
       zonal_gateways: [
-        { zonal_gateway_id: "ZG_1", ecus: [await ecu(1, 200_000), await ecu(2, 100_000 + seed)] },
+        { zonal_gateway_id: "ZG_1", ecus: [await ecu(1, firstSize), await ecu(2, 100_000 + seed)] },
         { zonal_gateway_id: "ZG_2", ecus: [await ecu(3, 150_000 + seed)] },
       ],
       signingKey,
@@ -316,6 +316,48 @@ Deno.test("a server that knows no ranges gives the whole, of which what is missi
     assert.deepEqual(await Deno.readFile(path), bytes);
     assert.equal(begun.length, 1);
     assert.deepEqual(seen, seen.toSorted((a, b) => a - b), "nothing that was there is lost");
+  });
+});
+
+Deno.test("from a server that knows no ranges, what is wanted far behind the front is read up to, in one answer", async () => {
+  const far = await makePackage(7, 2_000_000);
+  const wanted = far.places[2];
+  const listener: RequestListener = (_request, response) => {
+    response.writeHead(200, { etag: '"a"', "content-length": far.bytes.length });
+    response.end(far.bytes);
+  };
+  await against(listener, async ({ options, requests }) => {
+    const path = await downloadPackage({
+      ...options,
+      signal: AbortSignal.timeout(20_000),
+      accept: (_, blobs) => Promise.resolve([blobs[2]]),
+    });
+    const got = await Deno.readFile(path);
+    assert.deepEqual(got.subarray(wanted.table), far.bytes.subarray(wanted.table));
+    // The first one showed what is wanted.
+    assert.deepEqual(requests.map(({ range }) => range), [undefined, `bytes=${wanted.table}-`]);
+  });
+});
+
+Deno.test("a package that is another one with each answer is asked for after waits, and given up on after the patience", async () => {
+  const far = await makePackage(7, 2_000_000);
+  let answers = 0;
+  const listener: RequestListener = (_request, response) => {
+    response.writeHead(200, { etag: `"${answers++}"`, "content-length": far.bytes.length });
+    response.end(far.bytes);
+  };
+  await against(listener, async ({ options }) => {
+    await assert.rejects(
+      downloadPackage({
+        ...options,
+        patience: 200,
+        retryDelay: 50,
+        maxRetryDelay: 50,
+        signal: AbortSignal.timeout(20_000),
+        accept: (_, blobs) => Promise.resolve([blobs[2]]),
+      }),
+      DownloadWithheldError,
+    );
   });
 });
 
