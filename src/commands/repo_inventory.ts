@@ -3,9 +3,9 @@
 import { Command } from "commander";
 import { routes } from "../contract/routes.ts";
 import type { InventoryEcuAnswer } from "../contract/uptane.ts";
-import { importPublicKey, KeyError } from "../uptane/keys.ts";
 import { asOperator, makeCommand, type OperatorOptions, withJson, withOperator } from "./common.ts";
-import { CommandFailed, examples, print, printJson, printTable, UsageError } from "./output.ts";
+import { examples, print, printJson, printTable, UsageError } from "./output.ts";
+import { readPublicKey } from "./key_files.ts";
 
 interface EcuOptions extends OperatorOptions {
   vin: string;
@@ -14,8 +14,6 @@ interface EcuOptions extends OperatorOptions {
 
 /** Most ECUs that are asked for at a time. */
 const pageSize = 1000;
-/** Longest file of a public key, bytes. */
-const maxKeyFile = 65_536;
 
 export function repoInventoryCommand(): Command {
   const command = new Command("inventory").description(
@@ -50,7 +48,7 @@ function add(): Command {
     .action(async (options: EcuOptions & { key: string[]; primary?: boolean }) => {
       if (options.key.length === 0) throw new UsageError("expected a public key: --key FILE");
       const keys: string[] = [];
-      for (const file of options.key) keys.push(await readPublicKey(file));
+      for (const file of options.key) keys.push((await readPublicKey(file)).keyval.public);
       const { vin, ecu: ecu_id, primary = false } = options;
       const entry = await asOperator(
         options,
@@ -60,33 +58,6 @@ function add(): Command {
       print(`${entry.ecu_id} of ${entry.vin}: ${describe(entry)}`);
       for (const { algorithm, keyid } of entry.keys) print(`  ${algorithm} ${keyid}`);
     });
-}
-
-async function readPublicKey(file: string): Promise<string> {
-  let text: string;
-  try {
-    const { size } = await Deno.stat(file);
-    if (size > maxKeyFile) {
-      throw new CommandFailed(`${file}: expected at most ${maxKeyFile} bytes, got ${size}`);
-    }
-    text = await Deno.readTextFile(file);
-  } catch (cause) {
-    if (cause instanceof CommandFailed) throw cause;
-    throw new CommandFailed(`${file}: cannot be read: ${cause instanceof Error ? cause.message : cause}`, {
-      cause,
-    });
-  }
-  if (text.includes("PRIVATE KEY-----")) {
-    throw new CommandFailed(
-      `${file}: a private key, which stays where it is; its public half: openssl pkey -in ${file} -pubout`,
-    );
-  }
-  try {
-    return (await importPublicKey(text)).keyval.public;
-  } catch (cause) {
-    if (!(cause instanceof KeyError)) throw cause;
-    throw new CommandFailed(`${file}: ${cause.message}`, { cause });
-  }
 }
 
 function list(): Command {

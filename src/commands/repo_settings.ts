@@ -2,7 +2,12 @@
 
 import { InvalidArgumentError } from "commander";
 import { parseRoleKeys, roleKeysRule } from "../config/role_keys.ts";
-import { type RepositoryName, repositoryNames } from "../uptane/models.ts";
+import {
+  delegatedRoleName,
+  delegationSchema,
+  type RepositoryName,
+  repositoryNames,
+} from "../uptane/models.ts";
 import {
   defaultValidity,
   type RoleSetting,
@@ -69,6 +74,62 @@ export function settingsOf(
     targets: of("targets"),
     time: of("time"),
   };
+}
+
+/** Parser for the name of a delegated role. */
+export function delegatedRole(text: string): string {
+  const { success, error } = delegatedRoleName.safeParse(text);
+  if (!success) throw new InvalidArgumentError(error.issues[0].message);
+  return text;
+}
+
+/** Parser for a role that signs images. */
+export function imageRole(text: string): string {
+  return text === "targets" ? text : delegatedRole(text);
+}
+
+/** Parser for a role that `rotate` gives new keys. */
+export const anyRole: ((text: string) => string) & { choices: readonly string[] } = Object.assign(
+  (text: string) => rolesOf.director.some((it) => it === text) ? text : delegatedRole(text),
+  { choices: rolesOf.director },
+);
+
+/** Parser for `--path`: patterns of names of images; may be given again. */
+export function pathPattern(text: string, before: readonly string[] = []): string[] {
+  return listed("paths", text, before);
+}
+
+/** Parser for `--hardware` of a delegation; may be given again. */
+export function delegatedHardware(text: string, before: readonly string[] = []): string[] {
+  return listed("hardware_ids", text, before);
+}
+
+function listed(member: "paths" | "hardware_ids", text: string, before: readonly string[]): string[] {
+  const all = [...before, text];
+  const { success, error } = delegationSchema.shape[member].safeParse(all);
+  if (!success) throw new InvalidArgumentError(error.issues[0].message);
+  return all;
+}
+
+/** Keys of a delegated role that are made here; the threshold is left open where a number was given. */
+export interface MadeKeys {
+  readonly algorithms: RoleSetting["algorithms"];
+  readonly threshold?: number;
+}
+
+/** Parser for `--keys` of a delegation: so many keys of ML-DSA-65, or as `rotate` has them. */
+export function madeKeys(text: string): MadeKeys {
+  const count = /^\d{1,2}$/.test(text) ? Number(text) : 0;
+  if (count === 0) return roleSetting(text);
+  return roleSetting(Array.from({ length: count }, () => "ml-dsa-65").join(","));
+}
+
+/** Parser for `--threshold`. */
+export function thresholdOption(text: string): number {
+  if (!/^[1-9]\d?$/.test(text)) {
+    throw new InvalidArgumentError("expected 1 or more, at most the number of keys");
+  }
+  return Number(text);
 }
 
 /** Parser for `--expires`: `timestamp=7`; may be given again. */

@@ -3,10 +3,9 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { join } from "node:path";
 import * as id from "../contract/identifiers.ts";
-
 import { Checker, type CheckResult } from "../uptane/checks.ts";
 import { UptaneError } from "../uptane/errors.ts";
-import { type RepositoryName, repositoryNames } from "../uptane/models.ts";
+import { type RepositoryName, repositoryNames, type Target } from "../uptane/models.ts";
 import {
   defaultLimits,
   type FetchRequest,
@@ -148,8 +147,8 @@ async function verifyAll(
   });
   await director.updateRoot();
   director.checkRootExpiry();
-  await verifyRepository(common);
-  await verifyImages(directory, observe);
+  const { content } = await verifyRepository(common);
+  for (const { metadata } of content) await verifyImages(directory, metadata.signed.targets, observe);
   if (options.vin === undefined) return;
   await verifyFully({ ...common, vehicleId: options.vin, ecus: options.ecu });
 }
@@ -157,9 +156,9 @@ async function verifyAll(
 /** The images that are here, against what was signed of them. */
 async function verifyImages(
   directory: RepositoryDirectory,
+  targets: Readonly<Record<string, Target>>,
   observe: (check: CheckResult) => void,
 ): Promise<void> {
-  const targets = (await directory.newest("image", "targets"))?.metadata.signed.targets ?? {};
   const checker = new Checker(observe);
   for (const [filename, { length, hashes }] of Object.entries(targets)) {
     let file: Deno.FsFile;

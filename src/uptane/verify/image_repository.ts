@@ -19,6 +19,8 @@ export interface VerifiedRepository {
   readonly versions: Versions;
   /** Names of the delegated roles that were checked. */
   readonly delegated: readonly string[];
+  /** What the targets and each delegated role sign, in the order in which they were come to. */
+  readonly content: readonly CheckedTargets[];
 }
 
 /**
@@ -51,5 +53,9 @@ export async function verifyRepository(options: RepositoryVerificationOptions): 
       waiting.push(await image.loadTargets(name, by, true));
     }
   }
-  return { versions: versionsOf(image, top), delegated: waiting.slice(1).map(({ role }) => role) };
+  return {
+    versions: versionsOf(image, top),
+    delegated: waiting.slice(1).map(({ role }) => role),
+    content: waiting,
+  };
 }
