@@ -5,7 +5,7 @@ import { routes } from "../../contract/routes.ts";
 import type { OutdatedEcu, Vci } from "../../contract/vehicles.ts";
 import type { Logger } from "../../log.ts";
 import type { VehicleDescription } from "../vehicle.ts";
-import { Backoff, delay, orAborted } from "../../wait.ts";
+import { Backoff, delay, orAborted, settledWithin } from "../../wait.ts";
 import { explain } from "../errors.ts";
 import type { AcknowledgedBy } from "./confirmations.ts";
 
@@ -27,6 +27,11 @@ export interface VehicleReporterOptions {
   /** First and largest upper bound of the wait before another try. */
   retryDelay: number;
   maxRetryDelay: number;
+  /**
+   * Wait before a report that the server refused is made once more: what was wrong may have been put right there, such as keys
+   * of ECUs that it did not know. @default 300_000
+   */
+  refusedDelay?: number;
   log: Logger;
 }
 
@@ -83,7 +88,7 @@ export class VehicleReporter {
   }
 
   async #run(): Promise<void> {
-    const { retryDelay, maxRetryDelay } = this.#options;
+    const { retryDelay, maxRetryDelay, refusedDelay = 300_000 } = this.#options;
     const { signal } = this.#stopping;
     const backoff = new Backoff({ initial: retryDelay, max: maxRetryDelay });
     while (!signal.aborted) {
@@ -100,19 +105,29 @@ export class VehicleReporter {
       } catch (error) {
         this.#tried.resolve();
         if (signal.aborted) return;
-        this.#failed(error);
-        const wait = backoff.next();
-        this.#log.warn(`Vehicle report failed: ${explain(error)}. Retrying in ${wait}ms`);
-        await delay(wait, signal).catch(() => {}); // The loop's condition sees the end.
+        if (this.#isRefused(error)) {
+          const seconds = refusedDelay / 1000;
+          this.#log.warn(
+            `Vehicle report refused: ${
+              explain(error)
+            }. Reporting again in ${seconds} s, or with the next cause`,
+          );
+          await settledWithin(orAborted(woken, signal), refusedDelay);
+        } else {
+          const wait = backoff.next();
+          this.#log.warn(`Vehicle report failed: ${explain(error)}. Retrying in ${wait}ms`);
+          await delay(wait, signal).catch(() => {}); // The loop's condition sees the end.
+        }
       }
     }
   }
 
-  /** A vehicle that the server no longer knows registers again; a report that it will never take is given up. */
-  #failed(error: unknown): void {
-    if (!(error instanceof ProblemError) || error.status >= 500) return;
-    if (error.status === 404 || error.status === 409) this.#registered = false;
-    else if (this.#registered) this.#trigger = undefined;
+  /** Whether the server will not take such a report. A vehicle that it no longer knows registers again. */
+  #isRefused(error: unknown): boolean {
+    if (!(error instanceof ProblemError) || error.status >= 500) return false;
+    if (error.status !== 404 && error.status !== 409) return this.#registered;
+    this.#registered = false;
+    return false;
   }
 
   async #register(): Promise<void> {
