@@ -6,6 +6,7 @@ import { type Clock, sleep, systemClock } from "../clock.ts";
 import { makePty } from "../serial/pty.ts";
 import { type CanFault, VirtualCanBus } from "./can_bus.ts";
 import type { VirtualCanNode } from "./can_node.ts";
+import { withPlace } from "./listen_failure.ts";
 import type { SimulatedAdapterOptions, SimulatedTiming } from "./options.ts";
 import { SerialLine } from "./serial_line.ts";
 
@@ -83,7 +84,12 @@ export class SimulatedAdapter {
    * @throws {SerialError} when the PTY cannot be made
    */
   async listen(): Promise<void> {
-    const listener = Deno.listen({ hostname: this.hostname, port: this.#port });
+    let listener: Deno.TcpListener;
+    try {
+      listener = Deno.listen({ hostname: this.hostname, port: this.#port });
+    } catch (cause) {
+      throw withPlace(cause, `${this.adapterId} at ${this.hostname}:${this.#port}`);
+    }
     this.#listener = listener;
     this.#port = listener.addr.port;
     this.#accepting = this.#accept(listener);
@@ -143,6 +149,7 @@ export class SimulatedAdapter {
       let connection: Deno.TcpConn;
       try {
         connection = await listener.accept();
+        connection.setNoDelay();
       } catch (error) {
         if (this.#listener !== listener) return;
         // One connection that failed, for want of descriptors too, is not the end of the others.
@@ -150,7 +157,6 @@ export class SimulatedAdapter {
         await sleep(this.#clock, 100);
         continue;
       }
-      connection.setNoDelay();
       this.#serve(connection, `${this.adapterId} line ${++this.#connections}`);
     }
   }

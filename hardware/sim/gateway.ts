@@ -6,6 +6,7 @@ import { DoipEntity } from "../doip/server.ts";
 import type { NetworkTap } from "../trace/tap.ts";
 import type { DiagnosticEndpoint } from "../uds/transport.ts";
 import { SimulatedEcu } from "./ecu.ts";
+import { withPlace } from "./listen_failure.ts";
 import type { SimulatedGatewayOptions, SimulatedTiming } from "./options.ts";
 
 /** What all gateways of a bench share. */
@@ -150,6 +151,8 @@ export class SimulatedGateway {
         return ecu?.state === "off" ? targetUnreachable : undefined;
       },
       warn: this.#log,
+    }).catch((cause) => {
+      throw withPlace(cause, `${options.zonalGatewayId} at ${options.hostname}:${this.#port}`);
     });
     this.#port = this.#entity.port;
   }

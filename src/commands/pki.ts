@@ -15,6 +15,7 @@ import {
   issueVehicle,
 } from "../pqc/authority.ts";
 import type { Config } from "../config/schema.ts";
+import { InvalidName } from "../pqc/errors.ts";
 import { type Profile, profileById } from "../pqc/profiles.ts";
 import { showCertificates } from "../pqc/pki_directory.ts";
 import { type CommonOptions, configOf, foldersOf, makeCommand, withJson } from "./common.ts";
@@ -78,12 +79,15 @@ function issue(): Command {
   ) => {
     const act = async (name: string, options: IssueCommandOptions) => {
       const { certificateAlgorithm } = options.profile ?? clientProfile(await configOf(options));
+      const issueOptions = {
+        directory: foldersOf(options.data).pki,
+        algorithm: certificateAlgorithm,
+        force: options.force ?? false,
+      };
       tell(
-        await run(name, {
-          directory: foldersOf(options.data).pki,
-          algorithm: certificateAlgorithm,
-          force: options.force ?? false,
-        }, options),
+        await run(name, issueOptions, options).catch((cause) => {
+          throw cause instanceof InvalidName ? new UsageError(cause.message, { cause }) : cause;
+        }),
       );
       if (kind === "vehicle") print(await gatewayFiles(options));
     };

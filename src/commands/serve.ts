@@ -140,6 +140,8 @@ export async function startParts(
       ...simulationOf(config.bench, folders.bench, await ecuTrust(config.bench, folders.pki)),
       log: (message) => log.debug(`[BENCH] ${message}`),
       ...recorded === undefined ? {} : { tap: (gateway) => recorded.network(gateway) },
+    }).catch((cause) => {
+      throw benchFailure(cause);
     });
     bench = simulated;
     running.defer(() => simulated.close());
@@ -171,6 +173,25 @@ export async function startParts(
   if (server && options.only === undefined) tellNext(config, server.local.port, log);
   if (options.only === "bench") log.info("Bench running, press Ctrl+C to stop");
   return { server, vmgs };
+}
+
+/** What to do about an address of the simulated bench that is taken, or none of this machine's. */
+function benchFailure(cause: unknown): unknown {
+  const place = cause instanceof Error ? cause.message : "";
+  if (cause instanceof Deno.errors.AddrInUse) {
+    return new CommandFailed(
+      `the simulated bench does not start: ${place}, maybe by another bench: stop that, or take other addresses with ` +
+        "--set bench.network=127.0.N.0/24",
+      { cause },
+    );
+  }
+  if (cause instanceof Deno.errors.AddrNotAvailable) {
+    return new CommandFailed(
+      `the simulated bench does not start: ${place}: choose such with --set bench.network=127.0.N.0/24`,
+      { cause },
+    );
+  }
+  return cause;
 }
 
 export async function makeDataFolder(directory: string): Promise<void> {

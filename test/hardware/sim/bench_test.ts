@@ -227,7 +227,12 @@ Deno.test("a bench that cannot be leaves nothing running", async () => {
   const taken = Deno.listen({ hostname: "127.0.32.2", port: 0 });
   const options = benchOptions();
   options.gateways[1].port = taken.addr.port;
-  await assert.rejects(SimulatedBench.start(options), Deno.errors.AddrInUse);
+  await assert.rejects(SimulatedBench.start(options), (error) => {
+    assert.ok(error instanceof Deno.errors.AddrInUse);
+    const { zonalGatewayId } = options.gateways[1];
+    assert.equal(error.message, `${zonalGatewayId} at 127.0.32.2:${taken.addr.port}: the address is in use`);
+    return true;
+  });
   taken.close();
   const twice = benchOptions();
   twice.gateways[1].ecus[0].ecuId = "ECU_001";
