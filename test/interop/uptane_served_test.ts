@@ -3,11 +3,11 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { Metadata, MetadataKind } from "@tufjs/models";
-import { routes } from "../../src/contract/routes.ts";
 import type { RoleSetting } from "../../src/server/uptane/roles.ts";
 import { sampleBytes } from "../support/firmware_files.ts";
 import { interopTest, peers } from "../support/peers.ts";
-import { chunks, startTestServer, type TestServer, vinA, vinB } from "../server/running_server.ts";
+import { registerBoth, uploadFirmware } from "../server/fleet.ts";
+import { startTestServer, type TestServer, vinA, vinB } from "../server/running_server.ts";
 import { pythonTuf, runPythonTuf } from "./uptane_python_tuf.ts";
 
 const ecdsa: RoleSetting = { algorithms: ["ecdsa-p256"], threshold: 1 };
@@ -15,18 +15,7 @@ const both: RoleSetting = { algorithms: ["ml-dsa-65", "ecdsa-p256"], threshold: 
 const all = (of: RoleSetting) => ({ root: of, timestamp: of, snapshot: of, targets: of, time: of });
 const names = ["BODY_CONTROLLER/HW1/1.1.0.bin", "BODY_CONTROLLER/HW1/9.9.9.bin"];
 
-async function publish(server: TestServer) {
-  return await server.operator.rest.upload(routes.addFirmware, {
-    query: {
-      ecu_type: "BODY_CONTROLLER",
-      hw_version: "HW1",
-      version: "1.1.0",
-      format: "binary",
-      base_address: 0,
-    },
-    stream: chunks(sampleBytes(5000, 1)),
-  });
-}
+const publish = (server: TestServer) => uploadFirmware(server, "1.1.0", sampleBytes(5000, 1));
 
 /** @param holder whose certificate curl shows; undefined: none */
 async function curl(server: TestServer, holder: string | undefined, path: string) {
@@ -47,17 +36,7 @@ async function curl(server: TestServer, holder: string | undefined, path: string
 
 interopTest("curl gets a vehicle's metadata with its own certificate alone", [peers.curl], async () => {
   await using server = await startTestServer("127.0.87.1", { profiles: [2, 0] });
-  for (
-    const [caller, vin, vmg_id] of [[server.vehicleA, vinA, "VMG-A"], [
-      server.vehicleB,
-      vinB,
-      "VMG-B",
-    ]] as const
-  ) {
-    await caller.rest.call(routes.registerVehicle, {
-      body: { vin, vmg_id, vehicle_model: "Test", vehicle_year: 2026 },
-    });
-  }
+  await registerBoth(server);
   for (const file of ["1.root.json", "timestamp.json", "1.snapshot.json", "1.targets.json"]) {
     const own = await curl(server, `vehicle-${vinA}`, `director/${vinA}/${file}`);
     assert.equal(own.status, 200, file);

@@ -79,9 +79,9 @@ export async function startTestServer(
     mqtt: { hostname, port: 0, ...overrides.mqtt },
     local: { hostname, port: 0, ...overrides.local },
   };
-  // A database that is there, or another one, stays as it is.
-  const database = join(options.dataDirectory, "db");
-  if (options.database?.url === undefined && !await exists(database)) await prepareEmbedded(database);
+  if (options.database?.url === undefined) {
+    await prepareEmbedded(join(options.dataDirectory, "db"), "newest");
+  }
   let server = await startServer(options);
   const agents: Dispatcher[] = [];
   const origin = () => `https://${hostname}:${server.https.port}`;
@@ -132,16 +132,6 @@ export async function startTestServer(
       await Deno.remove(directory, { recursive: true });
     },
   };
-}
-
-async function exists(path: string): Promise<boolean> {
-  try {
-    await Deno.stat(path);
-    return true;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
-  }
 }
 
 /** An MQTT client on a stream; rejects with the broker's refusal. */
@@ -219,7 +209,7 @@ export function report(vin: string, vmgId: string, ecus: VciEcu[]): Vci {
 export async function eventually<T>(
   what: string,
   check: () => Promise<T | undefined | false> | T | undefined | false,
-  limit = 10_000,
+  limit = 60_000,
 ): Promise<T> {
   const deadline = Date.now() + limit;
   for (;;) {

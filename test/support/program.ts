@@ -70,8 +70,7 @@ export class Program {
     ready = "OTA Server Running",
     within = this.options.within,
   ): Promise<Serving> {
-    const database = join(this.options.data, "db");
-    if (!this.options.freshDatabase && !await exists(database)) await prepareEmbedded(database);
+    if (!this.options.freshDatabase) await prepareEmbedded(join(this.options.data, "db"), "newest");
     const serving = new Serving(this.#command(["serve", ...args], within).spawn());
     try {
       await serving.logged(ready);
@@ -139,14 +138,14 @@ export class Serving implements AsyncDisposable {
     });
   }
 
-  /** Waits until the log holds a text, at most a minute. */
+  /** Waits until the log holds a text, at most two minutes. */
   async logged(text: string, from = 0): Promise<void> {
     if (this.log.indexOf(text, from) >= 0) return;
     if (this.#over) throw new Error(`the program ended and never logged "${text}":\n${this.log}`);
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const timer = setTimeout(
-      () => reject(new Error(`"${text}" was not logged within 60 s:\n${this.log}`)),
-      60_000,
+      () => reject(new Error(`"${text}" was not logged within 120 s:\n${this.log}`)),
+      120_000,
     );
     this.#waiting.push({ text, from, found: resolve, failed: reject });
     try {
@@ -189,21 +188,11 @@ export class Serving implements AsyncDisposable {
   }
 }
 
-async function exists(path: string): Promise<boolean> {
-  try {
-    await Deno.stat(path);
-    return true;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
-  }
-}
-
 /** Tries until a condition holds, at most for a time. */
 export async function eventually<T>(
   what: string,
   probe: () => Promise<T | undefined> | T | undefined,
-  limit = 30_000,
+  limit = 90_000,
 ): Promise<T> {
   const end = performance.now() + limit;
   for (;;) {

@@ -3,7 +3,8 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { routes } from "../../../src/contract/routes.ts";
-import { chunks, ecu, eventually, report, startTestServer, vinA } from "../running_server.ts";
+import { uploadFirmware } from "../fleet.ts";
+import { ecu, eventually, report, startTestServer, vinA } from "../running_server.ts";
 
 Deno.test("what stays silent is ended by the timers", async (t) => {
   await using server = await startTestServer("127.0.34.17", {
@@ -51,13 +52,7 @@ Deno.test("what stays silent is ended by the timers", async (t) => {
   );
 
   await t.step("an update whose vehicle is silent has failed, and says at which stage", async () => {
-    const query = {
-      ecu_type: "BODY_CONTROLLER",
-      hw_version: "HW1",
-      version: "2.0.0",
-      format: "binary",
-    } as const;
-    await operator.rest.upload(routes.addFirmware, { query, stream: chunks("firmware") });
+    await uploadFirmware(server, "2.0.0", "firmware");
     const vci = report(vinA, "VMG-001", [ecu("ECU_001", "1.0.0")]);
     await vehicleA.rest.call(routes.submitVci, { path, body: vci });
     const { update_id } = await operator.rest.call(routes.startUpdate, { body: { vin: vinA } });

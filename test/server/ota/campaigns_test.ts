@@ -6,12 +6,11 @@ import { type Control, control } from "../../../src/contract/mqtt.ts";
 import type { Update } from "../../../src/contract/ota.ts";
 import { routes } from "../../../src/contract/routes.ts";
 import { generateSigner } from "../../../src/uptane/keys.ts";
+import { registerVehicle, uploadFirmware } from "../fleet.ts";
 import {
   type Caller,
-  chunks,
   ecu,
   eventually,
-  report,
   startTestServer,
   type TestServer,
   vinA,
@@ -23,21 +22,10 @@ function problem(status: number, code: string): (error: unknown) => boolean {
 }
 
 /** A vehicle whose one ECU is outdated. */
-async function outdatedVehicle({ rest }: Caller, vin: string, vmgId: string): Promise<void> {
-  const body = { vin, vehicle_model: "Test", vehicle_year: 2026, vmg_id: vmgId };
-  await rest.call(routes.registerVehicle, { body });
-  await rest.call(routes.submitVci, { path: { vin }, body: report(vin, vmgId, [ecu("ECU_001", "1.0.0")]) });
-}
+const outdatedVehicle = (caller: Caller, vin: string, vmgId: string) =>
+  registerVehicle(caller, vin, vmgId, [ecu("ECU_001", "1.0.0")]);
 
-async function addFirmware(server: TestServer): Promise<void> {
-  const query = {
-    ecu_type: "BODY_CONTROLLER",
-    hw_version: "HW1",
-    version: "2.0.0",
-    format: "binary",
-  } as const;
-  await server.operator.rest.upload(routes.addFirmware, { query, stream: chunks("firmware") });
-}
+const addFirmware = (server: TestServer) => uploadFirmware(server, "2.0.0", "firmware");
 
 /** Commands that wait for the vehicle; each is acknowledged. */
 async function commands({ rest }: Caller, vin: string): Promise<Control[]> {

@@ -4,37 +4,22 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { renewal } from "../../../src/server/uptane/renewal.ts";
 import { RepositoryAuthor } from "../../../src/server/uptane/repository_author.ts";
-import type { RoleSetting, RootRole } from "../../../src/server/uptane/roles.ts";
-import { RepositoryDirectory } from "../../../src/server/uptane/repository_directory.ts";
+import type { RepositoryDirectory } from "../../../src/server/uptane/repository_directory.ts";
 import { verifyRepository } from "../../../src/uptane/verify/image_repository.ts";
 import { image, MemoryStore, now } from "../../uptane/fake_repositories.ts";
+import { settings, withRepositories } from "./folder.ts";
 
-const one: RoleSetting = { algorithms: ["ecdsa-p256"], threshold: 1 };
-const settings: Record<RootRole, RoleSetting> = {
-  root: one,
-  timestamp: one,
-  snapshot: one,
-  targets: one,
-  time: one,
-};
 const validity = { root: 100, targets: 60, snapshot: 20, timestamp: 4 };
 const day = 86_400_000;
 const inDays = (days: number) => new Date(now.getTime() + days * day);
 
-async function withFolder(run: (directory: RepositoryDirectory) => Promise<void>): Promise<void> {
-  const path = await Deno.makeTempDir();
-  try {
-    const directory = new RepositoryDirectory(join(path, "repo"));
-    await directory.locked(async () => {
-      const author = new RepositoryAuthor(directory, now, validity);
-      await author.found("director", settings);
-      await author.found("image", settings);
-      await run(directory);
-    });
-  } finally {
-    await Deno.remove(path, { recursive: true });
-  }
-}
+const withFolder = (run: (directory: RepositoryDirectory) => Promise<void>) =>
+  withRepositories(async (directory) => {
+    const author = new RepositoryAuthor(directory, now, validity);
+    await author.found("director", settings);
+    await author.found("image", settings);
+    await run(directory);
+  });
 
 const renewed = async (directory: RepositoryDirectory, days: number) => {
   const { written, lacking, due } = await renewal(directory, validity, inDays(days));

@@ -6,34 +6,15 @@ import { makeDelegations, makeTargets } from "../../../src/uptane/author.ts";
 import { readMetadata, signEnvelope } from "../../../src/uptane/envelope.ts";
 import { generateSigner } from "../../../src/uptane/keys.ts";
 import { RepositoryAuthor } from "../../../src/server/uptane/repository_author.ts";
-import type { RoleSetting, RootRole } from "../../../src/server/uptane/roles.ts";
 import {
-  RepositoryDirectory,
+  type RepositoryDirectory,
   RepositoryDirectoryError,
 } from "../../../src/server/uptane/repository_directory.ts";
 import { image, inDays, now } from "../../uptane/fake_repositories.ts";
+import { settings, withRepositories } from "./folder.ts";
 
-const one: RoleSetting = { algorithms: ["ecdsa-p256"], threshold: 1 };
-const settings: Record<RootRole, RoleSetting> = {
-  root: one,
-  timestamp: one,
-  snapshot: one,
-  targets: one,
-  time: one,
-};
-
-async function withAuthor(
-  run: (author: RepositoryAuthor, directory: RepositoryDirectory) => Promise<void>,
-): Promise<void> {
-  const path = await Deno.makeTempDir();
-  try {
-    const directory = new RepositoryDirectory(join(path, "repo"));
-    const author = new RepositoryAuthor(directory, now);
-    await directory.locked(() => run(author, directory));
-  } finally {
-    await Deno.remove(path, { recursive: true });
-  }
-}
+const withAuthor = (run: (author: RepositoryAuthor, directory: RepositoryDirectory) => Promise<void>) =>
+  withRepositories((directory) => run(new RepositoryAuthor(directory, now), directory));
 
 Deno.test("a founding that was cut off before its root is done anew, and its versions go on", async () => {
   await withAuthor(async (author, directory) => {

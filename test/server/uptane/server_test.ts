@@ -12,13 +12,12 @@ import { type VerifiedUpdate, verifyFully } from "../../../src/uptane/verify/ful
 import { provision } from "../../../src/uptane/verify/provision.ts";
 import type { RepositoryName } from "../../../src/uptane/models.ts";
 import { sampleBytes } from "../../support/firmware_files.ts";
+import { registerBoth, uploadFirmware } from "../fleet.ts";
 import {
   type Caller,
-  chunks,
   ecu,
   eventually,
   raw,
-  report,
   startTestServer,
   type TestServer,
   vinA,
@@ -102,36 +101,10 @@ async function look(
   });
 }
 
-async function register(server: TestServer): Promise<void> {
-  for (
-    const [caller, vin, vmg_id] of [[server.vehicleA, vinA, "VMG-A"], [
-      server.vehicleB,
-      vinB,
-      "VMG-B",
-    ]] as const
-  ) {
-    await caller.rest.call(routes.registerVehicle, {
-      body: { vin, vmg_id, vehicle_model: "Test", vehicle_year: 2026 },
-    });
-    await caller.rest.call(routes.submitVci, {
-      path: { vin },
-      body: report(vin, vmg_id, [ecu("ECU_001", "1.0.0"), ecu("ECU_002", "1.0.0")]),
-    });
-  }
-}
+const ecus = [ecu("ECU_001", "1.0.0"), ecu("ECU_002", "1.0.0")];
 
-async function upload(server: TestServer, version: string, seed: number) {
-  return await server.operator.rest.upload(routes.addFirmware, {
-    query: {
-      ecu_type: "BODY_CONTROLLER",
-      hw_version: "HW1",
-      version,
-      format: "binary",
-      base_address: 0x8000,
-    },
-    stream: chunks(sampleBytes(5000, seed)),
-  });
-}
+const upload = (server: TestServer, version: string, seed: number) =>
+  uploadFirmware(server, version, sampleBytes(5000, seed));
 
 const problem = (status: number, code: string) => (error: unknown) => {
   assert.ok(error instanceof ProblemError);
@@ -142,7 +115,7 @@ const problem = (status: number, code: string) => (error: unknown) => {
 Deno.test("a running server's metadata passes all checks of a vehicle, from one update to the next", async (t) => {
   await using server = await startTestServer(hostname);
   const store = await vehicleStore(server);
-  await register(server);
+  await registerBoth(server, ecus);
 
   await t.step("keys are for their owner alone, and the log names those that belong elsewhere", () => {
     const folder = join(folderOf(server).path, "keys");
@@ -311,7 +284,7 @@ Deno.test("the time is signed for whoever asks, so often and no more", async () 
 Deno.test("images wait for signatures while the targets' keys are away, and are given out with them", async () => {
   await using server = await startTestServer(host(3), { maintenance: { interval: 50 } });
   const folder = folderOf(server);
-  await register(server);
+  await registerBoth(server, ecus);
   await upload(server, "1.1.0", 1);
   const away = new Map<string, string>();
   for (const { name } of Deno.readDirSync(join(folder.path, "keys"))) {

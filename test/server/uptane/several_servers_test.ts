@@ -8,16 +8,13 @@ import { RepositoryAuthor } from "../../../src/server/uptane/repository_author.t
 import { sampleBytes } from "../../support/firmware_files.ts";
 import { interopTest } from "../../support/peers.ts";
 import { postgresql, startPostgres } from "../../support/postgres.ts";
-import { chunks, ecu, raw, report, startTestServer, type TestServer, vinA } from "../running_server.ts";
+import { registerVehicle, uploadFirmware } from "../fleet.ts";
+import { ecu, raw, startTestServer, type TestServer, vinA } from "../running_server.ts";
 
 const path = `/api/v1/uptane/director/${vinA}`;
 
-async function upload(server: TestServer, version: string, seed: number) {
-  return await server.operator.rest.upload(routes.addFirmware, {
-    query: { ecu_type: "BODY_CONTROLLER", hw_version: "HW1", version, format: "binary", base_address: 0 },
-    stream: chunks(sampleBytes(3000, seed)),
-  });
-}
+const upload = (server: TestServer, version: string, seed: number) =>
+  uploadFirmware(server, version, sampleBytes(3000, seed));
 
 interopTest(
   "two servers publish into one Image repository and direct by one Director",
@@ -31,13 +28,7 @@ interopTest(
       await using second = await startTestServer("127.0.87.12", { ...shared, pki: first.pki });
       const servers = [first, second];
       const folder = new RepositoryDirectory(join(files, "repo"));
-      await first.vehicleA.rest.call(routes.registerVehicle, {
-        body: { vin: vinA, vmg_id: "VMG-A", vehicle_model: "Test", vehicle_year: 2026 },
-      });
-      await first.vehicleA.rest.call(routes.submitVci, {
-        path: { vin: vinA },
-        body: report(vinA, "VMG-A", [ecu("ECU_001", "1.0.0")]),
-      });
+      await registerVehicle(first.vehicleA, vinA, "VMG-A", [ecu("ECU_001", "1.0.0")]);
 
       await t.step("the second found what the first had founded", async () => {
         assert.equal((await folder.newest("image", "root"))?.version, 1);
