@@ -109,7 +109,7 @@ Deno.test("pki issues a vehicle's certificate with a private key for its owner a
   }[];
   assert.deepEqual(shown.map((it) => it.file), ["ca.crt", "server.crt", "vehicle-KMHZB00BENCH00077.crt"]);
   const bad = await program.run(["pki", "issue", "vehicle", "NOT-A-VIN"]);
-  assert.equal(bad.code, 1);
+  assert.equal(bad.code, 2);
   assert.match(bad.stderr, /expected 17 characters/);
 });
 
