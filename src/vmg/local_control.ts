@@ -72,6 +72,8 @@ const maxAnswer = 1_048_576;
 /** Longest time for a request, and for an answer, milliseconds. */
 const timeout = 5_000;
 const maxConnections = 16;
+/** Wait after a connection that could not be taken, milliseconds. */
+const acceptPause = 100;
 
 /** The open door. */
 export class LocalControl {
@@ -79,6 +81,7 @@ export class LocalControl {
   readonly #listener: Deno.UnixListener;
   readonly #remove: () => void;
   readonly #open = new Set<Deno.Conn>();
+  #closed = false;
 
   private constructor(options: LocalControlOptions, listener: Deno.UnixListener, remove: () => void) {
     this.#options = options;
@@ -122,20 +125,26 @@ export class LocalControl {
 
   /** Closes it; what is under way is cut off. */
   close(): void {
+    this.#closed = true;
     this.#listener.close();
     for (const connection of this.#open) closeQuietly(connection);
     this.#remove();
   }
 
   async #accept(): Promise<void> {
-    try {
-      for await (const connection of this.#listener) {
-        if (this.#open.size >= maxConnections) closeQuietly(connection);
-        else void this.#serve(connection);
+    while (!this.#closed) {
+      let connection: Deno.Conn;
+      try {
+        connection = await this.#listener.accept();
+      } catch (error) {
+        if (this.#closed) return;
+        // One that failed, for want of descriptors say, is not the end of the others.
+        this.#options.log.warn(`A command on this machine was not taken: ${explain(error)}`);
+        await new Promise((resolve) => setTimeout(resolve, acceptPause));
+        continue;
       }
-    } catch (error) {
-      // Closing the listener ends it without an error.
-      this.#options.log.warn(`No more commands on this machine: ${explain(error)}`);
+      if (this.#open.size >= maxConnections) closeQuietly(connection);
+      else void this.#serve(connection);
     }
   }
 

@@ -68,8 +68,11 @@ export interface RunningVmg extends AsyncDisposable {
   stop(): Promise<void>;
 }
 
-/** Of the 5 s that stopping may take: for the work that is under way, and for what is left of it when the bus is closed. */
-const stopTimes = { work: 2_000, rest: 500 } as const;
+/**
+ * Of the 5 s that stopping may take: for the work that is under way, for the goodbyes on both sides, and for what is left of the
+ * work when the bus is closed.
+ */
+const stopTimes = { work: 2_000, goodbye: 2_000, rest: 500 } as const;
 
 /**
  * Starts a gateway. It does not wait for the server: the link comes up, and comes back, by itself.
@@ -152,6 +155,8 @@ function assemble(
     maxBytes: link.queueBytes,
     maxAge: link.queueAge,
     onGivenUp: (kind, reason) => losses.note(kind, reason),
+    onFault: (error) =>
+      log.child("Link").warn(`Messages that the server has stay on the disk: ${explain(error)}`),
   });
   const confirmations = new Confirmations({
     state,
@@ -375,12 +380,17 @@ function assemble(
     const work = settle(workers.map((worker) => worker.stop()), log);
     await settledWithin(work, stopTimes.work);
     // What still hangs in a wait on the bus ends with its connections.
-    await settle([bus.close(), mqtt.stop()], log);
+    await settledWithin(settle([bus.close(), mqtt.stop()], log), stopTimes.goodbye);
     await settledWithin(work, stopTimes.rest);
     await dispatcher.destroy();
     report.close();
     log.child("Link").info(`Stopped: ${describeStatistics(mqtt.statistics)}`);
-    outbox.flush();
+    try {
+      outbox.flush();
+    } catch (error) {
+      // They are sent again by the next start, and the server knows them by their ids.
+      log.error(`While stopping: ${explain(error)}`);
+    }
     state.close();
   };
   return {

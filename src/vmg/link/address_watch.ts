@@ -127,7 +127,14 @@ export class AddressWatch {
     watched.onMoved(was, now ?? null);
   }
 
+  /** The machine's addresses; those that were known where they cannot be told, as without a free file descriptor. */
   #known(): string {
-    return [...this.#options.network.addresses()].sort().join(" ");
+    const { network, log } = this.#options;
+    try {
+      return [...network.addresses()].sort().join(" ");
+    } catch (error) {
+      log.debug(`The machine's addresses cannot be told: ${explain(error)}`);
+      return this.#addresses;
+    }
   }
 }

@@ -177,14 +177,16 @@ export class CommunicationManager {
   /** @returns how many messages are done with */
   async #sendBatch(signal: AbortSignal): Promise<number> {
     const { outbox } = this.#options;
-    const taken = outbox.take(batchCount);
-    const batch = new Batch(withinBytes(taken));
-    outbox.release(taken.slice(batch.messages.length).map(({ seq }) => seq));
-    if (batch.messages.length === 0) return 0;
+    let batch = new Batch([]);
     try {
+      const taken = outbox.take(batchCount);
+      batch = new Batch(withinBytes(taken));
+      outbox.release(taken.slice(batch.messages.length).map(({ seq }) => seq));
+      if (batch.messages.length === 0) return 0;
       await this.#send(batch, batch.messages, signal);
       this.#refuse(batch);
     } catch (error) {
+      // The server's, the network's, or the disk's.
       if (!signal.aborted) this.#log.warn(`Messages not sent over HTTPS: ${explain(error)}`);
     }
     outbox.release(batch.messages.map(({ seq }) => seq));

@@ -340,7 +340,7 @@ export class Link {
       window: () => careful && !holds() ? 1 : inFlight,
       onSent: () => this.#sent++,
     });
-    const pumped = ready.then(() => pump.run(ended));
+    const pumped = orAborted(ready, ended).then(() => pump.run(ended), () => {}); // It is over before it began.
     const cause = await orAborted(session.closed, signal).catch(() => undefined);
     unwatch();
     over.abort();

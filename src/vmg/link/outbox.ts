@@ -46,6 +46,8 @@ export interface OutboxOptions {
   maxAge?: number;
   /** Told of each message that is given up. */
   onGivenUp?: (kind: MessageKind, reason: LossReason) => void;
+  /** Told when what the server has could not be deleted; it is tried again. */
+  onFault?: (error: unknown) => void;
 }
 
 const row = z.object({ seq: z.int(), message_id: z.string(), topic: z.string(), payload: z.string() });
@@ -56,6 +58,9 @@ const victims = z.object({ seq: z.int(), rank: z.int() });
 
 /** How long acknowledged messages are collected before they are deleted together, milliseconds. */
 const forgetDelay = 20;
+
+/** How long it is waited after they could not be, milliseconds. */
+const forgetAgain = 1_000;
 
 /** The queue of outgoing messages. */
 export class Outbox {
@@ -70,12 +75,13 @@ export class Outbox {
   /** Acknowledged, not yet deleted. */
   readonly #acknowledged = new Set<number>();
   #forgetTimer: ReturnType<typeof setTimeout> | undefined;
-  #count: number;
-  #bytes: number;
+  #count = 0;
+  #bytes = 0;
   #dropped = 0;
   readonly #added = new Set<() => void>();
   readonly #maxAge: number;
   readonly #onGivenUp: OutboxOptions["onGivenUp"];
+  readonly #onFault: OutboxOptions["onFault"];
 
   constructor(state: StateDatabase, options: OutboxOptions = {}) {
     const { maxCount = 10_000, maxBytes = 32 * 1024 * 1024, maxAge = 604_800_000 } = options;
@@ -89,6 +95,7 @@ export class Outbox {
     this.#maxBytes = maxBytes;
     this.#maxAge = maxAge;
     this.#onGivenUp = options.onGivenUp;
+    this.#onFault = options.onFault;
     const { sqlite } = state;
     this.#statements = {
       insert: sqlite.prepare(
@@ -115,13 +122,18 @@ export class Outbox {
         "SELECT count(*) AS count, coalesce(sum(length(CAST(payload AS BLOB))), 0) AS bytes FROM outbox",
       ),
     };
-    // A disk may have damaged them: what is of no kind is of no use.
-    sqlite.prepare("DELETE FROM outbox WHERE rank NOT BETWEEN 0 AND ? OR seq < 1").run(
-      messageKinds.length - 1,
-    );
-    const { count, bytes } = totals.parse(this.#statements.totals.get());
-    this.#count = count;
-    this.#bytes = bytes;
+    // A disk may have damaged them: what is of no kind, or cannot be read, is of no use.
+    sqlite.prepare("DELETE FROM outbox WHERE rank NOT BETWEEN 0 AND ? OR seq < 1 OR NOT json_valid(payload)")
+      .run(messageKinds.length - 1);
+    this.#total();
+    state.onRolledBack(() => {
+      try {
+        this.#total();
+      } catch (error) {
+        // As wrong as they are until the next one that fails; the bounds are no more exact than the disk is well.
+        this.#onFault?.(error);
+      }
+    });
   }
 
   /** Messages that wait, those under way among them. */
@@ -206,7 +218,7 @@ export class Outbox {
     this.#inFlight.delete(seq);
     this.#acknowledged.add(seq);
     // Should the program end before that, the message is sent again and the server knows it by its id.
-    this.#forgetTimer ??= setTimeout(() => this.flush(), forgetDelay);
+    this.#forgetLater(forgetDelay);
   }
 
   /** The server has these messages, as it says itself; those that wait no longer are passed over. */
@@ -255,6 +267,25 @@ export class Outbox {
       for (const seq of this.#acknowledged) this.#delete(seq);
     });
     this.#acknowledged.clear();
+  }
+
+  #forgetLater(wait: number): void {
+    this.#forgetTimer ??= setTimeout(() => {
+      try {
+        this.flush();
+      } catch (error) {
+        // A disk that is full or fails: they stay acknowledged, and are not sent again meanwhile.
+        this.#onFault?.(error);
+        this.#forgetLater(forgetAgain);
+      }
+    }, wait);
+  }
+
+  /** Counts what waits on the disk. */
+  #total(): void {
+    const { count, bytes } = totals.parse(this.#statements.totals.get());
+    this.#count = count;
+    this.#bytes = bytes;
   }
 
   #makeRoom(bytes: number, rank: number): boolean {

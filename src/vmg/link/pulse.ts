@@ -5,7 +5,7 @@ import { telemetry, topicOf } from "../../contract/mqtt.ts";
 import { describeIssues } from "../../contract/problem.ts";
 import { routes } from "../../contract/routes.ts";
 import type { Logger } from "../../log.ts";
-import type { TelemetrySource } from "../telemetry.ts";
+import { readNow, type TelemetrySource } from "../telemetry.ts";
 import { delay } from "../../wait.ts";
 import type { CommunicationMode } from "./communication.ts";
 import type { Link } from "./link.ts";
@@ -95,7 +95,7 @@ export class Pulse {
     const ip = localAddress ?? httpsAddress();
     if (ip === null) return;
     // What was measured last will do: a source is not asked twice for what it says at its own interval.
-    this.#measured ??= await source?.read();
+    if (source !== undefined) this.#measured ??= await readNow(source, this.#stopping.signal);
     const battery = this.#measured?.battery_soc;
     const heartbeat = {
       vin,
@@ -116,7 +116,7 @@ export class Pulse {
 
   async #telemetry(source: TelemetrySource): Promise<void> {
     const { vmgId, outbox } = this.#options;
-    this.#measured = await source.read();
+    this.#measured = await readNow(source, this.#stopping.signal);
     const values = { ...this.#measured, timestamp: new Date().toISOString() };
     const parsed = telemetry.safeParse(values);
     if (!parsed.success) {

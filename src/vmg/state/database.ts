@@ -152,6 +152,7 @@ export const stateVersion = migrations.length;
 export class StateDatabase implements Disposable {
   readonly sqlite: DatabaseSync;
   readonly #lock: Deno.FsFile;
+  readonly #rolledBack = new Set<() => void>();
   #depth = 0;
 
   private constructor(sqlite: DatabaseSync, lock: Deno.FsFile) {
@@ -199,10 +200,16 @@ export class StateDatabase implements Disposable {
     } catch (error) {
       // SQLite may have rolled back by itself (full disk): a second ROLLBACK would hide the first error.
       if (this.sqlite.isTransaction) this.sqlite.exec("ROLLBACK");
+      for (const run of this.#rolledBack) run();
       throw error;
     } finally {
       this.#depth--;
     }
+  }
+
+  /** Calls `run` after each transaction that came to nothing: what was counted along with it is wrong. It must not throw. */
+  onRolledBack(run: () => void): void {
+    this.#rolledBack.add(run);
   }
 
   close(): void {

@@ -2,9 +2,9 @@
 
 import type { ReportedWait } from "../../contract/campaign.ts";
 import type { Logger } from "../../log.ts";
-import { ConditionError } from "../errors.ts";
+import { ConditionError, explain } from "../errors.ts";
 import type { UpdateCondition } from "../options.ts";
-import type { TelemetrySource } from "../telemetry.ts";
+import { readNow, type TelemetrySource } from "../telemetry.ts";
 import { delay } from "../../wait.ts";
 
 /** What a parked vehicle is where nothing else is set: it stands, and is switched off as far as it says so. */
@@ -49,7 +49,7 @@ export async function waitForConditions(options: ConditionOptions): Promise<void
   try {
     for (;;) {
       signal.throwIfAborted();
-      const values = await source?.read() ?? {};
+      const values = await measured(source, signal, log);
       const failing = groups.findIndex(({ conditions }) => firstFailure(conditions, values) !== undefined);
       if (failing < 0) return;
       const { for: what, conditions, timeout } = groups[failing];
@@ -67,6 +67,22 @@ export async function waitForConditions(options: ConditionOptions): Promise<void
     }
   } finally {
     if (told !== "") onWait(undefined);
+  }
+}
+
+/** What is measured now; nothing where that fails: no condition holds then, and the next look may find more. */
+async function measured(
+  source: TelemetrySource | undefined,
+  signal: AbortSignal,
+  log: Logger,
+): Promise<Readonly<Record<string, number>>> {
+  if (source === undefined) return {};
+  try {
+    return await readNow(source, signal);
+  } catch (error) {
+    signal.throwIfAborted();
+    log.warn(`Nothing is measured: ${explain(error)}`);
+    return {};
   }
 }
 

@@ -59,15 +59,28 @@ export class UpdateTimer {
   }
 
   /**
-   * Calls `onOver` once the time has run out.
+   * Calls `onOver` once the time has run out; once more after a while when it throws, which `onFault` is told.
    * @returns what calls it off
    */
-  watch(updateId: string, terms: UpdateTerms, onOver: () => void): () => void {
+  watch(
+    updateId: string,
+    terms: UpdateTerms,
+    onOver: () => void,
+    onFault: (error: unknown) => void,
+  ): () => void {
     let timer: ReturnType<typeof setTimeout> | undefined;
     const look = () => {
       const left = this.left(updateId, terms);
-      if (left <= 0) onOver();
-      else if (left < Infinity) timer = setTimeout(look, Math.min(left, longestNap));
+      if (left > 0) {
+        if (left < Infinity) timer = setTimeout(look, Math.min(left, longestNap));
+        return;
+      }
+      try {
+        onOver();
+      } catch (error) {
+        onFault(error);
+        timer = setTimeout(look, longestNap);
+      }
     };
     look();
     return () => clearTimeout(timer);

@@ -10,6 +10,9 @@ import type { EcuUpdateStatus } from "./journal.ts";
 /** Longest text of an error that the contract takes. */
 const maxError = 2_000;
 
+/** Least time until a report that could not be queued is tried again, milliseconds. */
+const retryTime = 1_000;
+
 /** Shares of the whole, per cent: where downloading, verifying and installing begin and end. */
 const share = { download: 0, verify: 30, install: 35, end: 100 } as const;
 
@@ -44,6 +47,8 @@ export interface UpdateReporterOptions {
   waitInterval: number;
   /** Who approved the update. */
   approvedBy?: Approver | null;
+  /** Told when a report could not be queued; the next one comes after a while. */
+  onFault?: (error: unknown) => void;
 }
 
 /** The picture of one update and its reports. */
@@ -75,7 +80,7 @@ export class UpdateReporter {
     return this.#waiting;
   }
 
-  /** The update enters a stage. */
+  /** The update enters a stage. @throws when that cannot be queued */
   enter(status: UpdateStatus): void {
     this.#status = status;
     this.#stageDone = 0;
@@ -95,21 +100,21 @@ export class UpdateReporter {
     const { status } = ecu;
     Object.assign(ecu, change);
     if (ecu.status === status) this.#sendLater();
-    else this.#send();
+    else this.#trySend();
   }
 
   /** The vehicle waits for something, or no longer. */
   wait(waiting: ReportedWait | undefined): void {
     this.#waiting = waiting;
     clearInterval(this.#waitTimer);
-    this.#waitTimer = waiting && setInterval(() => this.#send(), this.#options.waitInterval);
-    this.#send();
+    this.#waitTimer = waiting && setInterval(() => this.#trySend(), this.#options.waitInterval);
+    this.#trySend();
   }
 
   /** Somebody approved the update. */
   approved(by: Approver): void {
     this.#approvedBy = by;
-    this.#send();
+    this.#trySend();
   }
 
   /**
@@ -152,8 +157,19 @@ export class UpdateReporter {
   #sendLater(): void {
     if (this.#over || this.#timer !== undefined) return;
     const wait = this.#sent + this.#options.interval - Date.now();
-    if (wait <= 0) this.#send();
-    else this.#timer = setTimeout(() => this.#send(), wait);
+    if (wait <= 0) this.#trySend();
+    else this.#timer = setTimeout(() => this.#trySend(), wait);
+  }
+
+  /** What is told of the work must not end it: a disk that takes no report now may take the next one. */
+  #trySend(): void {
+    try {
+      this.#send();
+    } catch (error) {
+      const { interval, onFault } = this.#options;
+      onFault?.(error);
+      this.#timer = setTimeout(() => this.#trySend(), Math.max(interval, retryTime));
+    }
   }
 
   #send(): void {

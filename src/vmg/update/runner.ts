@@ -216,17 +216,19 @@ export class UpdateRunner {
     }
     while (!signal.aborted) {
       const woken = new Promise<void>((resolve) => this.#wake = resolve);
-      const update = this.#options.journal.next();
-      if (update === undefined) await orAborted(woken, signal).catch(() => {}); // The loop's condition sees the end.
-      else {
-        try {
+      let what = "The next update";
+      try {
+        const update = this.#options.journal.next();
+        if (update === undefined) await orAborted(woken, signal).catch(() => {}); // The loop's condition sees the end.
+        else {
+          what = `Update ${update.updateId}`;
           await this.#update(update);
-        } catch (error) {
-          // The disk is full or fails: the update is where the journal says, and is gone on with.
-          const wait = this.#options.settings.maxRetryDelay;
-          this.#log.error(`Update ${update.updateId}: ${explain(error)}. It is gone on with in ${wait} ms`);
-          await delay(wait, signal).catch(() => {}); // The loop's condition sees the end.
         }
+      } catch (error) {
+        // The disk is full or fails: the update is where the journal says, and is gone on with.
+        const wait = this.#options.settings.maxRetryDelay;
+        this.#log.error(`${what}: ${explain(error)}. It is gone on with in ${wait} ms`);
+        await delay(wait, signal).catch(() => {}); // The loop's condition sees the end.
       }
     }
   }
@@ -252,6 +254,7 @@ export class UpdateRunner {
       interval: settings.reportInterval,
       waitInterval: settings.waitReportInterval,
       approvedBy: terms.get(update.updateId).approvedBy,
+      onFault: (error) => this.#log.warn(`Update ${update.updateId} is not reported now: ${explain(error)}`),
     });
   }
 
@@ -269,7 +272,13 @@ export class UpdateRunner {
       current.cancel.abort(new CancelRequested(terms.cancelReason ?? "cancelled on request"));
     }
     timer.heard(updateId);
-    const unwatch = timer.watch(updateId, terms, () => this.#timeOut(current));
+    const unwatch = timer.watch(
+      updateId,
+      terms,
+      () => this.#timeOut(current),
+      (error) =>
+        this.#log.error(`Update ${updateId}, whose time ran out, goes on for now: ${explain(error)}`),
+    );
     if (update.status !== "accepted") this.#log.info(`Update ${updateId} goes on: it was ${update.status}`);
     try {
       const { status, error } = await this.#perform(update, reporter, current, signal);

@@ -98,6 +98,24 @@ Deno.test("no way to the server, with the address still there, is no move: the c
   });
 });
 
+Deno.test("addresses that cannot be told are taken for those that were known", async () => {
+  await withWatch(async ({ machine, watch, clock }) => {
+    let changes = 0;
+    watch.onChange(() => changes++);
+    const { addresses } = machine;
+    machine.addresses = () => {
+      throw new Error("too many open files");
+    };
+    clock.tick(2_000);
+    assert.equal(changes, 0);
+    machine.addresses = addresses;
+    machine.own = new Set(["127.0.0.1", "10.2.2.100"]);
+    clock.tick(500);
+    assert.equal(changes, 1);
+    await Promise.resolve();
+  });
+});
+
 Deno.test("a change of addresses wakes those that wait for one", async () => {
   await withWatch(async ({ machine, clock, watch }) => {
     let woken = 0;

@@ -163,12 +163,9 @@ Deno.test("a message over which the broker ends the connection holds up no other
   refusing = false;
   await bench.server.until("it has come", () => counts().includes(3));
   await bench.stop();
-  const came = new Set(counts());
-  assert.deepEqual(
-    [...came].sort((a, b) => a - b),
-    Array.from({ length: came.size }, (_, at) => at),
-    "none is missing",
-  );
+  const came = [...new Set(counts())].sort((a, b) => a - b);
+  // The first heartbeat may have taken the first measurement.
+  assert.deepEqual(came, came.map((_, at) => came[0] + at), "none is missing");
 });
 
 Deno.test("through a broker that is not the server, a message waits for the server's word, and the vehicle gives its own", async () => {

@@ -1,6 +1,7 @@
 // The queue of outgoing messages: order, bounds, and what survives the program.
 
 import assert from "node:assert/strict";
+import FakeTimers from "@sinonjs/fake-timers";
 import { type MessageKind, Outbox, type OutboxOptions } from "../../../src/vmg/link/outbox.ts";
 import { StateDatabase } from "../../../src/vmg/state/database.ts";
 
@@ -126,6 +127,62 @@ Deno.test("the bound in bytes holds, also for a message that is larger than all 
     assert.equal(left.at(-1), 10);
     assert(left.length < 4 && left.length > 0, `${left}`);
     assert.equal(outbox.add({ topic: "t", payload: { text: "x".repeat(400) }, kind: "final" }), undefined);
+  });
+});
+
+Deno.test("a message whose transaction came to nothing is not counted: the bounds hold for what is there", async () => {
+  await withFolder((open) => {
+    const { outbox, state } = open({ maxCount: 3 });
+    add(outbox, 1);
+    for (let times = 0; times < 3; times++) {
+      assert.throws(() =>
+        state.transaction(() => {
+          add(outbox, 10);
+          throw new Error("disk full");
+        }), /disk full/);
+    }
+    assert.equal(outbox.count, 1);
+    add(outbox, 2);
+    add(outbox, 3);
+    assert.equal(outbox.dropped, 0);
+    assert.deepEqual(numbers(outbox), [1, 2, 3]);
+  });
+});
+
+Deno.test("what the server has and the disk cannot delete is told, tried again, and not sent meanwhile", async () => {
+  const faults: unknown[] = [];
+  const directory = await Deno.makeTempDir({ prefix: "vmg-outbox-" });
+  const state = StateDatabase.open(directory);
+  const clock = FakeTimers.install({ toFake: ["setTimeout", "clearTimeout"] });
+  try {
+    const outbox = new Outbox(state, { onFault: (error) => faults.push(error) });
+    add(outbox, 1);
+    add(outbox, 2);
+    const [{ seq }] = outbox.take(1);
+    state.sqlite.exec("PRAGMA query_only = ON");
+    outbox.acknowledge(seq);
+    clock.tick(100);
+    assert.equal(faults.length, 1);
+    assert.match(String(faults[0]), /readonly/);
+    assert.equal(outbox.count, 1);
+    assert.deepEqual(numbers(outbox), [2]);
+    state.sqlite.exec("PRAGMA query_only = OFF");
+    clock.tick(1_000);
+    assert.deepEqual(state.sqlite.prepare("SELECT count(*) AS n FROM outbox").get()?.n, 1);
+    assert.equal(outbox.count, 1);
+  } finally {
+    clock.uninstall();
+    state.close();
+    await Deno.remove(directory, { recursive: true });
+  }
+});
+
+Deno.test("a message that the disk has damaged is of no use, and holds up no other", async () => {
+  await withFolder((open) => {
+    const { outbox, state } = open();
+    for (const number of [1, 2, 3]) add(outbox, number);
+    state.sqlite.exec("UPDATE outbox SET payload = substr(payload, 3) WHERE seq = 2");
+    assert.deepEqual(numbers(open().outbox), [1, 3]);
   });
 });
 

@@ -69,7 +69,7 @@ Deno.test("a watch calls once the time is over, and hears of time that is attest
     let over = 0;
     const timer = new UpdateTimer({ elapsed, trusted: clocks });
     timer.heard("u");
-    timer.watch("u", terms(), () => over++);
+    timer.watch("u", terms(), () => over++, assert.ifError);
     clock.tick(5 * minute);
     assert.equal(over, 0);
     clocks.now = new Date(issued + 20 * minute);
@@ -79,10 +79,37 @@ Deno.test("a watch calls once the time is over, and hears of time that is attest
     assert.equal(over, 1);
     clocks.now = undefined;
     timer.heard("v");
-    const end = timer.watch("v", terms(), () => over++);
+    const end = timer.watch("v", terms(), () => over++, assert.ifError);
     end();
     clock.tick(60 * minute);
     assert.equal(over, 1, "a watch that was called off is silent");
+  } finally {
+    clock.uninstall();
+  }
+});
+
+Deno.test("what could not be done about a time that is over is tried again", () => {
+  const clock = FakeTimers.install({ now: issued, toFake: ["setTimeout", "clearTimeout", "Date"] });
+  try {
+    const timer = new UpdateTimer({
+      elapsed: () => clock.now - issued,
+      trusted: { now: undefined, latest: undefined },
+    });
+    const broken = new Error("disk full");
+    const faults: unknown[] = [];
+    let tries = 0;
+    timer.heard("u");
+    timer.watch(
+      "u",
+      terms(),
+      () => {
+        if (++tries < 3) throw broken;
+      },
+      (error) => faults.push(error),
+    );
+    clock.tick(60 * minute);
+    assert.equal(tries, 3);
+    assert.deepEqual(faults, [broken, broken]);
   } finally {
     clock.uninstall();
   }
