@@ -45,6 +45,7 @@ import { openStore } from "./store/mod.ts";
 import { AnomalyDetector } from "./telemetry/anomalies.ts";
 import { TelemetryBatcher } from "./telemetry/batcher.ts";
 import { openSignedMetadata } from "./uptane/open.ts";
+import { type Undo, windUp } from "./wind_up.ts";
 
 export * from "./errors.ts";
 export type * from "./options.ts";
@@ -75,7 +76,7 @@ const interfaceVersion = "1.0.0";
  */
 export async function startServer(options: ServerOptions): Promise<RunningServer> {
   // Undone in reverse order, when the start fails half-way or the server stops.
-  const undo: { what: string; run(limit: number): Promise<void> }[] = [];
+  const undo: Undo[] = [];
   try {
     return await start(options, undo);
   } catch (error) {
@@ -84,9 +85,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   }
 }
 
-type Undo = { what: string; run(limit: number): Promise<void> }[];
-
-async function start(options: ServerOptions, undo: Undo): Promise<RunningServer> {
+async function start(options: ServerOptions, undo: Undo[]): Promise<RunningServer> {
   const { log, dataDirectory, offers, tlsEngine, trust, handshakeTimeout, resumption, signal } = options;
   const httpsLog = log.child("HTTPS");
   const mqttLog = log.child("MQTT");
@@ -349,6 +348,14 @@ async function start(options: ServerOptions, undo: Undo): Promise<RunningServer>
   undo.push({ what: "maintenance", run: () => timers.stop() });
   timers.start();
 
+  /** A report from before a vehicle's keys were entered directs no update any more: a new one is asked for. */
+  async function askForSigned(entries: readonly InventoryEntry[]): Promise<void> {
+    for (const vin of new Set(entries.map((entry) => entry.vin))) {
+      if (await registry.directingVci(vin) === null) await updates.reports.askForReport(vin);
+    }
+  }
+  await askForSigned(options.uptane?.inventory ?? []);
+
   ready = true;
   log.info("OTA Server Running");
   log.info("Active Services: MQTT, HTTPS");
@@ -359,7 +366,10 @@ async function start(options: ServerOptions, undo: Undo): Promise<RunningServer>
     https: { hostname: https.hostname, port: https.port },
     mqtt: { hostname: mqtt.hostname, port: mqtt.port },
     local: { hostname: local.hostname, port: local.port },
-    adoptKeys: (entries) => inventory.adopt(entries),
+    async adoptKeys(entries) {
+      await inventory.adopt(entries);
+      await askForSigned(entries);
+    },
     stop() {
       stopped ??= (async () => {
         ready = false;
@@ -370,26 +380,6 @@ async function start(options: ServerOptions, undo: Undo): Promise<RunningServer>
       return stopped;
     },
   };
-}
-
-/** Undoes the start in reverse order; together it takes no longer than the limit, however long a part would. */
-async function windUp(undo: Undo, { log, stopTimeout = 5000 }: ServerOptions): Promise<void> {
-  const deadline = Date.now() + stopTimeout;
-  for (const { what, run } of undo.splice(0).reverse()) {
-    // The store, which stands last, always gets time to close.
-    log.debug(`Stopping ${what}`);
-    const limit = Math.max(100, (deadline - Date.now()) * 0.6);
-    const { promise: late, resolve } = Promise.withResolvers<"late">();
-    const timer = setTimeout(() => resolve("late"), Math.max(limit, 200));
-    try {
-      const result = await Promise.race([run(limit), late]);
-      if (result === "late") log.warn(`Stopping ${what} took too long and was cut off`);
-    } catch (error) {
-      log.error(`Stopping ${what} failed: ${describeError(error)}`);
-    } finally {
-      clearTimeout(timer);
-    }
-  }
 }
 
 /** Opens a listener; what goes wrong says which one and where. */

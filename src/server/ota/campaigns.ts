@@ -125,12 +125,9 @@ export class CampaignService {
   /** Asks the vehicle what it runs, once for each update that waits for that. */
   async #askForReport({ updateId, vin }: Update): Promise<void> {
     if (this.#asked.has(updateId)) return;
-    const { outbox } = this.#options;
-    const vehicle = await this.#store.vehicles.get(vin);
-    const message = { message_id: outbox.newId(), command: "REPORT_VCI" as const };
-    await outbox.send(controlMessage(vehicle, message, { lifetime: this.#commandTimeout }));
+    const vehicle = await this.#options.updates.reports.askForReport(vin);
     this.#asked.add(updateId);
-    this.#log.info(`Update ${updateId}: its next attempt waits for a report of ${vehicle.vmgId}`);
+    this.#log.info(`Update ${updateId}: its next attempt waits for a report of ${vehicle?.vmgId ?? vin}`);
   }
 
   #mayReportYet({ retryAt, deadline }: Update): boolean {

@@ -6,7 +6,7 @@ import type { Logger } from "../../log.ts";
 import type { Events } from "../events.ts";
 import type { Metrics } from "../metrics.ts";
 import { controlMessage, type Outbox } from "../outbox.ts";
-import type { Command, EcuProgress, Repositories, Store, Update } from "../store/mod.ts";
+import type { Command, EcuProgress, Repositories, Store, Update, Vehicle } from "../store/mod.ts";
 import { waitOf } from "./update_answer.ts";
 
 export interface UpdateReportsOptions {
@@ -162,11 +162,18 @@ export class UpdateReports {
       (retryAt === null ? "" : `, the next at ${retryAt.toISOString()}`);
     if (status === "completed") this.#log.info(text);
     else this.#log.warn(text);
-    const vehicle = await this.#store.vehicles.find(vin);
-    if (!vehicle) return;
     // What runs on the ECUs now is what they say, not what was meant to run.
-    const message = { message_id: this.#options.outbox.newId(), command: "REPORT_VCI" as const };
-    await this.#options.outbox.send(controlMessage(vehicle, message, { lifetime: this.#commandTimeout }));
+    await this.askForReport(vin);
+  }
+
+  /** Asks a vehicle what its ECUs run. @returns the vehicle; null where there is none */
+  async askForReport(vin: string): Promise<Vehicle | null> {
+    const vehicle = await this.#store.vehicles.find(vin);
+    if (!vehicle) return null;
+    const { outbox } = this.#options;
+    const message = { message_id: outbox.newId(), command: "REPORT_VCI" as const };
+    await outbox.send(controlMessage(vehicle, message, { lifetime: this.#commandTimeout }));
+    return vehicle;
   }
 
   /** Tells those who watch. */
