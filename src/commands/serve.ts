@@ -363,6 +363,7 @@ async function startVehicle(
       parallelFlash: vmg.update.parallel_flash,
       confirmTimeout: Math.round(vmg.update.confirm_timeout * 1000),
       rollBackPatience: Math.round(vmg.update.roll_back_patience * 1000),
+      downloadPatience: Math.round(vmg.update.download_patience * 1000),
       conditions: vmg.update.conditions.map(toCondition),
       keepImages: vmg.update.keep_images,
       conditionTimeout: Math.round(vmg.update.condition_timeout * 1000),

@@ -333,6 +333,7 @@ export const config = z.strictObject({
       parallel_flash: count.min(1),
       confirm_timeout: seconds,
       roll_back_patience: seconds,
+      download_patience: seconds,
       conditions,
       condition_timeout: seconds,
       keep_images: z.int().min(0),
