@@ -2,11 +2,11 @@
 
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { parse, stringify } from "yaml";
 import { type FieldMachine, fieldTest } from "../support/field_machine.ts";
 import { intelHex, type Part, sampleBytes } from "../support/firmware_files.ts";
 import { peers, present } from "../support/peers.ts";
 import { type CommandResult, eventually, Program, type Serving } from "../support/program.ts";
+import { type WiredBench, wiredBench } from "../support/wired_bench.ts";
 
 const vin = "KMHZB00BENCH00001";
 const decoder = new TextDecoder();
@@ -20,20 +20,13 @@ function benches(machine: FieldMachine, text: string): { hardware: Program; user
     freshDatabase: true,
   };
   const pty = join(machine.bench, "ttyCAN");
-  const simulated = parse(text);
-  Object.assign(simulated.bench.vehicles[0].adapters[0], { pty });
-  const real = parse(text);
-  real.bench.simulated = false;
-  Object.assign(real.bench.vehicles[0].adapters[0], { port: pty });
-  for (const [n, gateway] of real.bench.vehicles[0].gateways.entries()) {
-    gateway.hostname = `127.0.70.${n + 1}`;
-  }
-  const made = (name: string, bench: unknown) => {
+  const files = wiredBench(text, "127.0.70", pty);
+  const made = (name: keyof WiredBench) => {
     const file = join(machine.bench, `${name}.yaml`);
-    Deno.writeTextFileSync(file, stringify(bench));
+    Deno.writeTextFileSync(file, files[name]);
     return new Program({ ...common, data: name, more: ["--bench", file] });
   };
-  return { hardware: made("hardware", simulated), user: made("user", real) };
+  return { hardware: made("hardware"), user: made("user") };
 }
 
 /** Runs the executable with nothing but what is given. */

@@ -3,10 +3,10 @@
 
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { parse, stringify } from "yaml";
 import { intelHex, type Part, sampleBytes } from "../support/firmware_files.ts";
 import { interopTest, peers } from "../support/peers.ts";
 import { eventually, Program, temporaryFolder } from "../support/program.ts";
+import { wiredBench } from "../support/wired_bench.ts";
 
 const vin = "KMHZB00BENCH00001";
 const network = "127.0.63.0/24";
@@ -14,17 +14,10 @@ const network = "127.0.63.0/24";
 /** The default bench twice: as what is simulated, with the adapter on a PTY, and as who uses it sees it. */
 async function benchFiles(folder: string): Promise<{ hardware: Program; user: Program }> {
   const pty = join(folder, "ttyCAN");
-  const text = await Deno.readTextFile("config/bench.yaml");
-  const simulated = parse(text);
-  Object.assign(simulated.bench.vehicles[0].adapters[0], { pty });
-  const real = parse(text);
-  real.bench.simulated = false;
-  Object.assign(real.bench.vehicles[0].adapters[0], { port: pty });
-  for (const [n, gateway] of real.bench.vehicles[0].gateways.entries()) {
-    gateway.hostname = `127.0.63.${n + 1}`;
+  const files = wiredBench(await Deno.readTextFile("config/bench.yaml"), "127.0.63", pty);
+  for (const [name, text] of Object.entries(files)) {
+    await Deno.writeTextFile(join(folder, `${name}.yaml`), text);
   }
-  await Deno.writeTextFile(join(folder, "hardware.yaml"), stringify(simulated));
-  await Deno.writeTextFile(join(folder, "user.yaml"), stringify(real));
   return {
     hardware: new Program({
       data: join(folder, "hardware"),

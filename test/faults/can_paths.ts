@@ -3,31 +3,15 @@
 import { type CanBus, CanBusError, type ReceivedFrame, type SendOptions } from "../../hardware/can/bus.ts";
 import type { CanFrame } from "../../hardware/can/frame.ts";
 import { IsoTpClient } from "../../hardware/isotp/client.ts";
-import { SimulatedBench } from "../../hardware/sim/bench.ts";
 import type { SimulatedEcuOptions } from "../../hardware/sim/options.ts";
 import { UdsClient } from "../../hardware/uds/client.ts";
 import { vin } from "../hardware/sim/fixtures.ts";
+import { canAddress, isotp, onCan, startCanBench } from "./can_bench.ts";
 import type { CuttablePaths } from "./cuttable_paths.ts";
-
-const address = { format: "normal", requestId: 0x7a7, responseId: 0x7af } as const;
-/** A message that the cut left in the middle is given up soon. */
-const isotp = { nBs: 200, nCr: 200 };
 
 /** An ECU on the bus of a simulated adapter; the tester is a node of that bus. */
 export async function canPaths(options: SimulatedEcuOptions): Promise<CuttablePaths> {
-  const hostname = "127.0.65.1";
-  const bench = await SimulatedBench.start({
-    timing: "none",
-    adapters: [{ adapterId: "CAN_BODY", hostname, port: 0 }],
-    gateways: [{
-      zonalGatewayId: "ZG_BODY",
-      hostname,
-      port: 0,
-      logicalAddress: 0x1000,
-      vin,
-      ecus: [{ ...options, can: { adapterId: "CAN_BODY", address, isotp } }],
-    }],
-  });
+  const bench = await startCanBench("127.0.65.1", vin, [onCan(options)]);
   const ecu = bench.ecu(options.ecuId);
   return {
     ecu,
@@ -35,7 +19,7 @@ export async function canPaths(options: SimulatedEcuOptions): Promise<CuttablePa
     open: (cutAfter) => {
       const bus = new CutBus(bench.adapter("CAN_BODY").bus.attach("tester"), cutAfter);
       const tester = new IsoTpClient(bus, isotp);
-      const client = new UdsClient(tester.transport(address), { ecu: ecu.ecuId, latency: 100 });
+      const client = new UdsClient(tester.transport(canAddress), { ecu: ecu.ecuId, latency: 100 });
       return Promise.resolve({
         client,
         get crossed() {

@@ -6,7 +6,7 @@ import { createHash } from "node:crypto";
 import { fileImage } from "../../hardware/flash/format/file_image.ts";
 import type { FirmwareImage } from "../../hardware/flash/image.ts";
 import { openPort } from "../../hardware/serial/open_port.ts";
-import { SimulatedBench } from "../../hardware/sim/bench.ts";
+import type { SimulatedBench } from "../../hardware/sim/bench.ts";
 import type { SimulatedEcu } from "../../hardware/sim/ecu.ts";
 import type { SimulatedEcuOptions } from "../../hardware/sim/options.ts";
 import type { PackageEcu } from "../../src/contract/package.ts";
@@ -21,12 +21,11 @@ import {
   type TransactionJournal,
 } from "../../src/vmg/update/transaction.ts";
 import type { VehicleDescription } from "../../src/vmg/vehicle.ts";
+import { canAddress, isotp, onCan, startCanBench } from "./can_bench.ts";
 
 const vin = "KMHTEST0000000001";
 const hostname = "127.0.87.1";
 const seedKey = { algorithm: "xor", constant: "A5" } as const;
-const canAddress = { format: "normal", requestId: 0x7a7, responseId: 0x7af } as const;
-const isotp = { nBs: 200, nCr: 200 };
 const memory = [{ name: "main", address: 0, size: 0x4000, sectorSize: 0x400 }];
 
 /** Bytes of an image; it begins in the middle of a sector that the old software shares. */
@@ -128,22 +127,7 @@ export class UpdateWorld implements AsyncDisposable {
       factoryImageSize: 600,
       flash: { releaseCounting: true },
     });
-    const bench = await SimulatedBench.start({
-      timing: "none",
-      adapters: [{ adapterId: "CAN_BODY", hostname, port: 0 }],
-      gateways: [{
-        zonalGatewayId: "ZG_BODY",
-        hostname,
-        port: 0,
-        logicalAddress: 0x1000,
-        vin,
-        ecus: [
-          ecu(1, 2),
-          ecu(2, 1),
-          { ...ecu(3, 2), can: { adapterId: "CAN_BODY", address: canAddress, isotp } },
-        ],
-      }],
-    });
+    const bench = await startCanBench(hostname, vin, [ecu(1, 2), ecu(2, 1), onCan(ecu(3, 2))]);
     return new UpdateWorld(bench, await Deno.makeTempDir({ prefix: "transaction-" }));
   }
 
