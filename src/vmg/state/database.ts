@@ -143,6 +143,10 @@ const migrations: readonly string[] = [
   -- Which keys attested that time; NULL: whichever an earlier program knew.
   ALTER TABLE uptane_time ADD COLUMN keys TEXT;
   `,
+  `
+  -- Until when an approval is waited for, by attested time or else by the machine's; NULL: it is not waited for yet.
+  ALTER TABLE update_terms ADD COLUMN approval_until INTEGER;
+  `,
 ];
 
 /** The schema's version that this program writes, as PRAGMA user_version says it. */

@@ -34,6 +34,12 @@ export class UpdateTimer {
     this.#clocks = { wall, elapsed, trusted };
   }
 
+  /** Milliseconds since 1970, as they were attested; by the machine where nothing was. */
+  get now(): number {
+    const { wall, trusted } = this.#clocks;
+    return trusted?.now?.getTime() ?? wall();
+  }
+
   /** An update's command has come, or was found in the journal. */
   heard(updateId: string): void {
     if (!this.#heard.has(updateId)) this.#heard.set(updateId, this.#clocks.elapsed());

@@ -91,8 +91,12 @@ async function download(options: DownloadOptions): Promise<string> {
   const { directory, packageId, signal, patience, log } = options;
   const path = packagePath(directory, packageId);
   await Deno.mkdir(directory, { recursive: true, mode: 0o700 });
-  // Whole or not, it is looked at again: the disk may have lost some of it, and more may be wanted than was.
-  if (await exists(path)) await Deno.rename(path, `${path}.part`);
+  try {
+    // Whole or not, it is looked at again: the disk may have lost some of it, and more may be wanted than was.
+    await Deno.rename(path, `${path}.part`);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
 
   const backoff = new Backoff({ initial: options.retryDelay, max: options.maxRetryDelay });
   using part = await PackageFile.open(`${path}.part`, {
@@ -313,14 +317,4 @@ function strongTag(tag: string | undefined): string | null {
 
 function firstOf(header: string | string[] | undefined): string | undefined {
   return Array.isArray(header) ? header[0] : header;
-}
-
-async function exists(path: string): Promise<boolean> {
-  try {
-    await Deno.stat(path);
-    return true;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
-  }
 }

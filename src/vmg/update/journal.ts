@@ -271,9 +271,12 @@ export class UpdateJournal {
   /**
    * Ends the updates of which the journal says what cannot be believed: how far they were is not known any more, and nothing is
    * installed for them. To be called before anything else is read.
+   * @param alsoRead reads what else is kept of an update that has not ended
    * @returns what is wrong, and whether the update was under way
    */
-  giveUpDamaged(): { error: JournalDamagedError; open: boolean }[] {
+  giveUpDamaged(
+    alsoRead: (updateId: string) => void = () => {},
+  ): { error: JournalDamagedError; open: boolean }[] {
     const damaged: { error: JournalDamagedError; open: boolean }[] = [];
     this.transaction(() => {
       for (const { update_id, open } of this.#statements.ids.all()) {
@@ -281,6 +284,7 @@ export class UpdateJournal {
         try {
           this.get(updateId);
           this.ecus(updateId);
+          if (open === 1) alsoRead(updateId);
         } catch (error) {
           if (!(error instanceof JournalDamagedError)) throw error;
           damaged.push({ error, open: open === 1 });

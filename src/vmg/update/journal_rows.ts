@@ -185,7 +185,8 @@ function hashOf(text: string): string {
   return createHash("sha256").update(text).digest("hex");
 }
 
-function believed<T>(updateId: string, whose: string, read: () => T): T {
+/** What `read` makes of a row. @throws {JournalDamagedError} for one that cannot be */
+export function believed<T>(updateId: string, whose: string, read: () => T): T {
   try {
     return read();
   } catch (cause) {

@@ -9,6 +9,7 @@ import type { TelemetrySource } from "../telemetry.ts";
 import { orAborted } from "../../wait.ts";
 import { type ApprovalOutcome, approveUpdate, type UpdateRecords } from "./approvals.ts";
 import { waitForConditions } from "./conditions.ts";
+import type { UpdateTimer } from "./deadline.ts";
 
 /** Options of {@link Permissions}. */
 export interface PermissionOptions extends UpdateRecords {
@@ -18,6 +19,8 @@ export interface PermissionOptions extends UpdateRecords {
     Required<UpdateSettings>,
     "conditions" | "conditionTimeout" | "conditionInterval" | "parked" | "parkedTimeout" | "approvalTimeout"
   >;
+  /** Tells the time that the wait for an approval is noted by. */
+  timer: Pick<UpdateTimer, "now">;
   /** An update was approved. */
   onApproved: (updateId: string, by: Approver) => void;
   log: Logger;
@@ -88,10 +91,20 @@ export class Permissions {
     });
   }
 
+  /** Milliseconds that are left for an approval: a gateway that was restarted meanwhile does not begin anew. */
+  #approvalLeft(updateId: string): number {
+    const { terms, timer, settings: { approvalTimeout } } = this.#options;
+    const { now } = timer;
+    const { approvalUntil } = terms.get(updateId);
+    if (approvalUntil === null) terms.setApprovalUntil(updateId, now + approvalTimeout);
+    // A clock that was set back gives nobody more time than there ever was.
+    return Math.min((approvalUntil ?? Infinity) - now, approvalTimeout);
+  }
+
   async #waitForApproval({ updateId, onWait, signal }: WaitingUpdate): Promise<void> {
     const { approvalTimeout } = this.#options.settings;
     const { promise, resolve, reject } = Promise.withResolvers<void>();
-    const end = performance.now() + approvalTimeout;
+    const end = performance.now() + this.#approvalLeft(updateId);
     let timer: ReturnType<typeof setTimeout> | undefined;
     const look = () => {
       const left = end - performance.now();

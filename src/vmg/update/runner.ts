@@ -115,7 +115,9 @@ export class UpdateRunner {
 
   /** How far such an update was, nobody knows: what its ECUs run, the next report of versions tells. */
   #giveUpDamaged(): void {
-    for (const { error, open } of this.#options.journal.giveUpDamaged()) {
+    const { journal, terms } = this.#options;
+    for (const { error, open } of journal.giveUpDamaged((updateId) => terms.get(updateId))) {
+      terms.forget(error.updateId);
       const text =
         `${error.message}. Its ECUs may run different versions: look at them, and update them again`;
       this.#log.error(`Update ${error.updateId} is given up: ${text}`);

@@ -1,10 +1,12 @@
 // What an update was started with besides its content: its mode, its time, which attempt it is, whether it was approved. On
 // disk like the journal, whose updates these rows belong to.
 
+import type { DatabaseSync } from "node:sqlite";
 import { z } from "zod";
 import { type Approver, approver, attempt, type UpdateMode, updateMode } from "../../contract/campaign.ts";
 import type { Control } from "../../contract/mqtt.ts";
 import type { StateDatabase } from "../state/database.ts";
+import { believed } from "./journal_rows.ts";
 
 /** Approvals of unknown updates that are remembered at most. */
 const remembered = 100;
@@ -19,6 +21,7 @@ const termsRow = z.object({
   approved_by: approver.nullable(),
   cancel_reason: z.string().nullable(),
   retryable: z.int().nullable(),
+  approval_until: z.int().nullable(),
 });
 
 /** The terms of one update. */
@@ -36,6 +39,8 @@ export interface UpdateTerms {
   readonly cancelReason: string | null;
   /** Of an installation that failed: whether another attempt may mend it. null: nothing was noted. */
   readonly retryable: boolean | null;
+  /** Until when an approval is waited for, milliseconds since 1970; null: it is not waited for yet. */
+  readonly approvalUntil: number | null;
 }
 
 /** What the server's command says of them. */
@@ -44,34 +49,39 @@ export type GivenTerms = Pick<
   "mode" | "attempt" | "attempts" | "approved" | "issued" | "deadline"
 >;
 
+function prepare(sqlite: DatabaseSync) {
+  return {
+    insert: sqlite.prepare(
+      "INSERT INTO update_terms (update_id, mode, attempt, attempts, deadline, lifetime, received, approved_by) " +
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+    ),
+    get: sqlite.prepare("SELECT * FROM update_terms WHERE update_id = ?"),
+    forget: sqlite.prepare("DELETE FROM update_terms WHERE update_id = ?"),
+    approve: sqlite.prepare(
+      "UPDATE update_terms SET approved_by = ? WHERE update_id = ? AND approved_by IS NULL",
+    ),
+    approvalUntil: sqlite.prepare("UPDATE update_terms SET approval_until = ? WHERE update_id = ?"),
+    cancelReason: sqlite.prepare("UPDATE update_terms SET cancel_reason = ? WHERE update_id = ?"),
+    retryable: sqlite.prepare("UPDATE update_terms SET retryable = ? WHERE update_id = ?"),
+    noteEarly: sqlite.prepare(
+      "INSERT INTO early_approvals (update_id, received) VALUES (?, ?) ON CONFLICT DO NOTHING",
+    ),
+    takeEarly: sqlite.prepare("DELETE FROM early_approvals WHERE update_id = ?"),
+    forgetEarly: sqlite.prepare(
+      "DELETE FROM early_approvals WHERE rowid <= " +
+        "(SELECT rowid FROM early_approvals ORDER BY rowid DESC LIMIT 1 OFFSET ?)",
+    ),
+  };
+}
+
 /** The terms of all updates. */
 export class TermsJournal {
   readonly #state: StateDatabase;
-  readonly #statements;
+  readonly #statements: ReturnType<typeof prepare>;
 
   constructor(state: StateDatabase) {
     this.#state = state;
-    const { sqlite } = state;
-    this.#statements = {
-      insert: sqlite.prepare(
-        "INSERT INTO update_terms (update_id, mode, attempt, attempts, deadline, lifetime, received, approved_by) " +
-          "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-      ),
-      get: sqlite.prepare("SELECT * FROM update_terms WHERE update_id = ?"),
-      approve: sqlite.prepare(
-        "UPDATE update_terms SET approved_by = ? WHERE update_id = ? AND approved_by IS NULL",
-      ),
-      cancelReason: sqlite.prepare("UPDATE update_terms SET cancel_reason = ? WHERE update_id = ?"),
-      retryable: sqlite.prepare("UPDATE update_terms SET retryable = ? WHERE update_id = ?"),
-      noteEarly: sqlite.prepare(
-        "INSERT INTO early_approvals (update_id, received) VALUES (?, ?) ON CONFLICT DO NOTHING",
-      ),
-      takeEarly: sqlite.prepare("DELETE FROM early_approvals WHERE update_id = ?"),
-      forgetEarly: sqlite.prepare(
-        "DELETE FROM early_approvals WHERE rowid <= " +
-          "(SELECT rowid FROM early_approvals ORDER BY rowid DESC LIMIT 1 OFFSET ?)",
-      ),
-    };
+    this.#statements = prepare(state.sqlite);
   }
 
   /** Notes the terms of an update that the journal has just taken in. To be called within that transaction. */
@@ -91,7 +101,10 @@ export class TermsJournal {
     );
   }
 
-  /** What was noted; of an update that the vehicle began by itself: at once, and without an end. */
+  /**
+   * What was noted; of an update that the vehicle began by itself: at once, and without an end.
+   * @throws {JournalDamagedError}
+   */
   get(updateId: string): UpdateTerms {
     const found = this.#statements.get.get(updateId);
     if (found === undefined) {
@@ -105,9 +118,10 @@ export class TermsJournal {
         approvedBy: null,
         cancelReason: null,
         retryable: null,
+        approvalUntil: null,
       };
     }
-    const row = termsRow.parse(found);
+    const row = believed(updateId, "", () => termsRow.parse(found));
     return {
       mode: row.mode,
       attempt: row.attempt,
@@ -118,6 +132,7 @@ export class TermsJournal {
       approvedBy: row.approved_by,
       cancelReason: row.cancel_reason,
       retryable: row.retryable === null ? null : row.retryable === 1,
+      approvalUntil: row.approval_until,
     };
   }
 
@@ -132,6 +147,16 @@ export class TermsJournal {
       this.#statements.noteEarly.run(updateId, Date.now());
       this.#statements.forgetEarly.run(remembered);
     });
+  }
+
+  /** Notes until when an approval is waited for. */
+  setApprovalUntil(updateId: string, until: number): void {
+    this.#statements.approvalUntil.run(until, updateId);
+  }
+
+  /** Forgets what is damaged. */
+  forget(updateId: string): void {
+    this.#statements.forget.run(updateId);
   }
 
   setCancelReason(updateId: string, reason: string): void {

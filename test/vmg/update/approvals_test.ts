@@ -1,6 +1,7 @@
 // Approving an update as the journal has it.
 
 import assert from "node:assert/strict";
+import { JournalDamagedError } from "../../../src/vmg/errors.ts";
 import { StateDatabase } from "../../../src/vmg/state/database.ts";
 import { approveUpdate, openUpdates } from "../../../src/vmg/update/approvals.ts";
 import { UpdateJournal } from "../../../src/vmg/update/journal.ts";
@@ -102,4 +103,29 @@ Deno.test("open updates are shown with their terms, those that ended are not", a
       waiting,
     }]);
   });
+});
+
+Deno.test("an update whose terms the disk has damaged is given up; one that has ended keeps its end", async () => {
+  const directory = await Deno.makeTempDir({ prefix: "approvals-" });
+  try {
+    using state = StateDatabase.open(directory);
+    const journal = new UpdateJournal(state);
+    const terms = new TermsJournal(state);
+    for (const updateId of ["damaged", "whole", "ended"]) {
+      journal.add({ updateId, packageId: "p", downloadUrl: "/p", targetEcus: ["ECU_001"] });
+      terms.begin(updateId, given);
+    }
+    journal.finish("ended", "completed", null);
+    state.sqlite.exec("UPDATE update_terms SET mode = 'approvf' WHERE update_id IN ('damaged', 'ended')");
+    assert.throws(() => terms.get("damaged"), JournalDamagedError);
+    const found = journal.giveUpDamaged((updateId) => terms.get(updateId));
+    assert.deepEqual(found.map(({ error, open }) => [error.updateId, open]), [["damaged", true]]);
+    assert.match(found[0].error.message, /the journal for update damaged is damaged/);
+    terms.forget("damaged");
+    assert.equal(terms.get("damaged").mode, "forced");
+    assert.deepEqual(journal.open().map(({ updateId }) => updateId), ["whole"]);
+    assert.equal(journal.get("ended")?.status, "completed");
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
 });

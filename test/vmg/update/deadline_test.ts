@@ -20,6 +20,7 @@ function terms(changes: Partial<UpdateTerms> = {}): UpdateTerms {
     approvedBy: null,
     cancelReason: null,
     retryable: null,
+    approvalUntil: null,
     ...changes,
   };
 }
@@ -113,4 +114,12 @@ Deno.test("what could not be done about a time that is over is tried again", () 
   } finally {
     clock.uninstall();
   }
+});
+
+Deno.test("the time is what was attested, and the machine's where nothing was", () => {
+  const trusted = { now: undefined as Date | undefined, latest: undefined };
+  const timer = new UpdateTimer({ wall: () => issued, trusted });
+  assert.equal(timer.now, issued);
+  trusted.now = new Date(issued + minute);
+  assert.equal(timer.now, issued + minute);
 });

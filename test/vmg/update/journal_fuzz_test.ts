@@ -18,6 +18,7 @@ import {
   readUpdate,
   writeBackup,
 } from "../../../src/vmg/update/journal_rows.ts";
+import { TermsJournal } from "../../../src/vmg/update/terms.ts";
 import { AttackLog } from "../../../src/vmg/uptane/attack_log.ts";
 import { AttestedClock } from "../../../src/vmg/uptane/attested_clock.ts";
 import { SqliteMetadataStore } from "../../../src/vmg/uptane/metadata_store.ts";
@@ -177,10 +178,12 @@ async function goodFile(directory: string): Promise<Uint8Array> {
   {
     using state = StateDatabase.open(directory);
     const journal = new UpdateJournal(state);
+    const terms = new TermsJournal(state);
     for (const [index, phase] of [null, ...installPhase.options].entries()) {
       const updateId = `update-${index}`;
       const targetEcus = ["ECU_001", "ECU_002"];
       journal.add({ updateId, packageId: `package-${index}`, downloadUrl: "/package", targetEcus });
+      terms.begin(updateId, { mode: "approve", attempt: 1, attempts: 2, approved: false });
       if (phase === null) continue;
       journal.beginInstall(
         updateId,
@@ -245,7 +248,10 @@ function damagedFile(good: Uint8Array, below: (limit: number) => number): Uint8A
 /** Reads all of it as a gateway that starts does, until every update has its end. */
 async function readAll(state: StateDatabase): Promise<void> {
   const journal = new UpdateJournal(state);
-  journal.giveUpDamaged();
+  const terms = new TermsJournal(state);
+  for (const { error } of journal.giveUpDamaged((updateId) => terms.get(updateId))) {
+    terms.forget(error.updateId);
+  }
   const outbox = new Outbox(state);
   new RemoteConfig(state, silentLogger);
   new CommandLog(state).unfinished("diagnostics");
@@ -260,6 +266,7 @@ async function readAll(state: StateDatabase): Promise<void> {
     const update = journal.next();
     if (update === undefined) break;
     assert.match(update.updateId, partOfAPath);
+    assert.ok(["forced", "when-parked", "approve"].includes(terms.get(update.updateId).mode));
     for (const { backup } of journal.ecus(update.updateId)) {
       if (backup !== null) assert.deepEqual(backup, saved);
     }
