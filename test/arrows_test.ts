@@ -42,6 +42,7 @@ const allowed: Record<string, readonly string[]> = {
     "src/contract",
     "src/config",
     "src/log.ts",
+    "src/wait.ts",
     "src/pqc",
     "src/tls",
     "src/uptane",
