@@ -1,6 +1,7 @@
 // `zonebench backup`: database, files, vehicles' state and, on request, keys into one file, while everything goes on.
 
 import type { Command } from "commander";
+import { Buffer } from "node:buffer";
 import { dirname, join, relative, resolve } from "node:path";
 import { ArchiveWriter } from "../backup/archive_writer.ts";
 import { type DataFile, dataFiles } from "../backup/data_folder.ts";
@@ -22,6 +23,7 @@ import {
   withJson,
   withOperator,
 } from "./common.ts";
+import { exists, sync } from "./files.ts";
 import {
   CommandFailed,
   examples,
@@ -91,8 +93,7 @@ async function run(file: string, options: BackupOptions): Promise<void> {
 async function checkFolder(root: string): Promise<void> {
   const info = await Deno.stat(root).catch(() => undefined);
   if (!info?.isDirectory) throw new CommandFailed(`${root}: there is no data folder to back up (--data DIR)`);
-  const unfinished = await Deno.stat(join(root, unfinishedName)).then(() => true, () => false);
-  if (unfinished) {
+  if (await exists(join(root, unfinishedName))) {
     throw new CommandFailed(`${root}: a restore into it has not ended; there is nothing whole to back up`);
   }
 }
@@ -127,8 +128,7 @@ async function writeFile<T>(
       await file.sync();
     }
     await Deno.rename(draft, path);
-    using folder = await Deno.open(dirname(resolve(path)), { read: true });
-    await folder.sync();
+    await sync(dirname(resolve(path)));
     return { manifest, size };
   } catch (error) {
     // The first error is the one that counts.
@@ -274,13 +274,7 @@ async function writeData(
 async function readWhole(file: Deno.FsFile): Promise<Uint8Array> {
   const bytes: Uint8Array[] = [];
   for await (const part of readOn(file, () => {})) bytes.push(part.slice());
-  const whole = new Uint8Array(bytes.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
-  for (const part of bytes) {
-    whole.set(part, at);
-    at += part.length;
-  }
-  return whole;
+  return Buffer.concat(bytes);
 }
 
 async function* readOn(

@@ -1,6 +1,6 @@
 // Files and folders as commands meet them: whether they are there, opened to be read, copied.
 
-import { join } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { privateMode } from "../pqc/files.ts";
 import { CommandFailed } from "./output.ts";
 
@@ -12,6 +12,13 @@ export async function exists(path: string | URL): Promise<boolean> {
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return false;
     throw error;
+  }
+}
+
+/** The folder, or the nearest above it that is there: what is made below it lies on the same disk. */
+export async function nearest(folder: string): Promise<string> {
+  for (let at = resolve(folder);; at = dirname(at)) {
+    if (dirname(at) === at || await exists(at)) return at;
   }
 }
 

@@ -179,7 +179,7 @@ function list(): Command {
   return withJson(withOperator(makeCommand("list", "shows the catalogue")), "images as JSON")
     .option("--ecu-type <type>", "only images for this kind of ECU")
     .action(async (options: OperatorOptions & { ecuType?: string }) => {
-      const { images } = await asOperator(
+      const { images, total } = await asOperator(
         options,
         (client) => client.call(routes.listFirmware, { query: { limit: 1000, ecu_type: options.ecuType } }),
       );
@@ -203,6 +203,9 @@ function list(): Command {
             requirementsOf(it),
           ]),
         );
+        if (total > images.length) {
+          print(`… and ${total - images.length} older ones: --ecu-type shows less at once`);
+        }
       }
     });
 }

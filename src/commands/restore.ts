@@ -1,7 +1,7 @@
 // `zonebench restore`: a backup into a new data folder, and its database into an empty one.
 
 import type { Command } from "commander";
-import { dirname, join, resolve } from "node:path";
+import { join } from "node:path";
 import { statfs } from "node:fs/promises";
 import { type EntryVisitor, readBackup } from "../backup/archive_reader.ts";
 import { readKeyBundle } from "../backup/key_bundle.ts";
@@ -18,7 +18,7 @@ import { openPostgres } from "../server/store/postgres.ts";
 import { stateVersion } from "../vmg/mod.ts";
 import { filesElsewhere } from "./backup.ts";
 import { type CommonOptions, configOf, foldersOf, interruption, makeCommand, withJson } from "./common.ts";
-import { copyFile, exists, openFile, sync } from "./files.ts";
+import { copyFile, exists, nearest, openFile, sync } from "./files.ts";
 import { CommandFailed, examples, formatSize, print, printJson, Progress } from "./output.ts";
 import { passPhraseVariable, readPassPhrase } from "./pass_phrase.ts";
 import { RestorePlace, writeFile } from "./restore_place.ts";
@@ -95,19 +95,10 @@ async function roomFor(root: string, config: Config): Promise<number> {
   const folders = [root, ...config.server.files === "" ? [] : [config.server.files]];
   let room = 0;
   for (const folder of folders) {
-    const { bavail, bsize } = await statfs(await nearest(resolve(folder)));
+    const { bavail, bsize } = await statfs(await nearest(folder));
     room += bavail * bsize;
   }
   return room;
-}
-
-/** The folder, or the nearest above it that is there. */
-async function nearest(folder: string): Promise<string> {
-  for (;;) {
-    const there = await Deno.stat(folder).then(() => true, () => false);
-    if (there || dirname(folder) === folder) return folder;
-    folder = dirname(folder);
-  }
 }
 
 type Reading = Parameters<typeof readBackup>[2];

@@ -56,7 +56,7 @@ export class RestorePlace implements AsyncDisposable {
    * @throws {CommandFailed} when something is there that may not, or a program works on it
    */
   static async open(root: string, replace: boolean): Promise<RestorePlace> {
-    const made = !await Deno.stat(root).then(() => true, () => false);
+    const made = !await exists(root);
     await Deno.mkdir(root, { recursive: true, mode: 0o700 });
     const { names, unfinished } = await RestorePlace.look(root, replace);
     const place = new RestorePlace(root, names, made);
@@ -197,8 +197,7 @@ async function namesIn(directory: string): Promise<string[]> {
 
 /** @throws {CommandFailed} when a restore into the data folder has not ended: what is there is not whole */
 export async function refuseUnfinished(root: string): Promise<void> {
-  const unfinished = await Deno.stat(join(root, unfinishedName)).then(() => true, () => false);
-  if (!unfinished) return;
+  if (!await exists(join(root, unfinishedName))) return;
   throw new CommandFailed(
     `${root}: a restore into it runs, or was broken off: let it end, or run zonebench restore FILE --replace again`,
   );

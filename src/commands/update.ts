@@ -188,32 +188,23 @@ async function follow(
 }
 
 function approve(): Command {
-  return withJson(
-    withOperator(makeCommand("approve", "approves an update that was started with --mode approve")),
-    "the answer as JSON",
-  )
-    .argument("<UPDATE_ID>")
-    .action(async (id: string, options: OperatorOptions) => {
-      const answer = await asOperator(
-        options,
-        (client) => client.call(routes.approveUpdate, { path: { id } }),
-      );
-      if (options.json) printJson(answer);
-      else print(answer.message);
-    });
+  return asking("approve", "approves an update that was started with --mode approve", routes.approveUpdate);
 }
 
 function cancel(): Command {
-  return withJson(
-    withOperator(makeCommand("cancel", "asks the vehicle to stop an update")),
-    "the answer as JSON",
-  )
+  return asking("cancel", "asks the vehicle to stop an update", routes.cancelUpdate);
+}
+
+/** A command that tells the server something about one update, and says what that answers. */
+function asking(
+  name: string,
+  description: string,
+  route: typeof routes.approveUpdate | typeof routes.cancelUpdate,
+): Command {
+  return withJson(withOperator(makeCommand(name, description)), "the answer as JSON")
     .argument("<UPDATE_ID>")
     .action(async (id: string, options: OperatorOptions) => {
-      const answer = await asOperator(
-        options,
-        (client) => client.call(routes.cancelUpdate, { path: { id } }),
-      );
+      const answer = await asOperator(options, (client) => client.call(route, { path: { id } }));
       if (options.json) printJson(answer);
       else print(answer.message);
     });
@@ -223,7 +214,7 @@ function list(): Command {
   return withJson(withOperator(makeCommand("list", "shows updates, newest first")), "updates as JSON")
     .option("--vin <vin>", "only this vehicle's")
     .action(async (options: OperatorOptions & { vin?: string }) => {
-      const { updates } = await asOperator(
+      const { updates, total } = await asOperator(
         options,
         (client) => client.call(routes.listUpdates, { query: { limit: 100, vin: options.vin } }),
       );
@@ -259,6 +250,7 @@ function list(): Command {
             it.waiting === null ? "" : waitText(it.waiting),
           ]),
         );
+        if (total > updates.length) print(`… and ${total - updates.length} older ones`);
       }
     });
 }

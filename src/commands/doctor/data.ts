@@ -10,7 +10,7 @@ import type { Database } from "../../server/store/mod.ts";
 import { openPglite } from "../../server/store/pglite.ts";
 import { describeUrl, openPostgres } from "../../server/store/postgres.ts";
 import { stateVersion } from "../../vmg/mod.ts";
-import { exists } from "../files.ts";
+import { exists, nearest } from "../files.ts";
 import { formatSize } from "../output.ts";
 import type { Check, Context, Finding } from "./check.ts";
 
@@ -63,8 +63,7 @@ export const disk: Check = {
     const places = [folders.root, ...config.server.files === "" ? [] : [config.server.files]];
     return await Promise.all(places.map(async (place): Promise<Finding> => {
       const subject = `disk of ${place}`;
-      const at = await exists(place) ? place : ".";
-      const { bavail, bsize, files, ffree } = await statfs(at);
+      const { bavail, bsize, files, ffree } = await statfs(await nearest(place));
       const free = bavail * bsize;
       if (files > 0 && ffree < 1000) {
         return {
