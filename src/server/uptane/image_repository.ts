@@ -69,10 +69,12 @@ export class ImageRepository {
   /** Publishes an image, or stages it when keys are missing. Vehicles get it once it is published. */
   async publish(image: Image): Promise<Publication> {
     if (await this.#release(image)) return { state: "published" };
-    const written = await this.#publishAll([image]);
+    await this.#publishAll([image]);
     if (await this.#release(image)) return { state: "published" };
-    const staged = written.find((it) => it.staged !== undefined);
-    return { state: "staged", file: staged && join("staged", "image", staged.fileName) };
+    const { directory, validity } = this.#options;
+    const role = await roleOf(image, new RepositoryAuthor(directory, new Date(), validity));
+    const waiting = (await directory.staged()).find((it) => it.repository === "image" && it.role === role);
+    return { state: "staged", file: waiting && join("staged", "image", waiting.fileName) };
   }
 
   /**
@@ -118,9 +120,9 @@ export class ImageRepository {
     return released;
   }
 
-  /** Each image goes into the role that vehicles look for it in. @returns {Promise} files of those roles that were made */
-  async #publishAll(images: readonly Image[]): Promise<readonly Written[]> {
-    if (images.length === 0) return [];
+  /** Each image goes into the role that vehicles look for it in. */
+  async #publishAll(images: readonly Image[]): Promise<void> {
+    if (images.length === 0) return;
     const { directory, validity } = this.#options;
     const made = await this.#guarded("published", async () => {
       const author = new RepositoryAuthor(directory, new Date(), validity);
@@ -128,7 +130,7 @@ export class ImageRepository {
       for (const image of images) {
         const { filename, target } = targetOf(image);
         if (!await this.#place(image, filename)) continue;
-        const role = await author.roleFor({ name: filename, hardwareIds: [image.hwVersion] });
+        const role = await roleOf(image, author);
         byRole.set(role, { ...byRole.get(role), [filename]: target });
       }
       const files: { role: string; written: Written }[] = [];
@@ -149,7 +151,6 @@ export class ImageRepository {
       return files;
     }) ?? [];
     for (const { role, written } of made) this.#sayStaged(role, written, images.length);
-    return made.map(({ written }) => written);
   }
 
   #sayStaged(role: string, { fileName, staged }: Written, images: number): void {
@@ -225,6 +226,11 @@ export class ImageRepository {
 function refusedByRepository(error: unknown): boolean {
   return error instanceof RepositoryDirectoryError || error instanceof AuthorError ||
     error instanceof EnvelopeError || error instanceof Deno.errors.NotFound;
+}
+
+/** The role that vehicles look for an image in. */
+async function roleOf(image: Image, author: RepositoryAuthor): Promise<string> {
+  return await author.roleFor({ name: targetOf(image).filename, hardwareIds: [image.hwVersion] });
 }
 
 function targetOf(image: Image): { filename: string; target: Target } {
