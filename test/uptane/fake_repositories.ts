@@ -343,3 +343,8 @@ export async function refused(run: Promise<unknown>, code: string, attack: strin
   }
   assert.fail(`expected ${code}, nothing was refused`);
 }
+
+/** A file that never comes. */
+export async function* silence(): AsyncGenerator<Uint8Array> {
+  yield await new Promise<never>(() => {});
+}
