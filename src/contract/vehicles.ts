@@ -34,7 +34,10 @@ export const vciEcu = z.strictObject({
   supplier: id.label.optional(),
   /** SHA-256 of a payload that the gateway keeps a copy of for this ECU: the next image may come as a delta to it. */
   base_sha256: id.sha256.optional(),
-  /** `unreachable`: the ECU did not answer; `error` says how that was seen. */
+  /**
+   * `unreachable`: the ECU did not answer; `error` says how that was seen. With `ok`, `error` says why there is no report of its
+   * version in `version_manifest`: nothing bears out what stands here.
+   */
   status: z.enum(["ok", "unreachable"]).default("ok"),
   error: id.label.optional(),
 });

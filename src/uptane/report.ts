@@ -86,6 +86,21 @@ export async function makeReport(
   return { signed, signatures: signatures.map((it) => ({ ...it })) };
 }
 
+/**
+ * What a report says that stands in no manifest yet. Whether it is true and who signed it is not looked at.
+ *
+ * @throws {EnvelopeError} for one of another form.
+ */
+export function readReport(document: SignedReport): EcuReport {
+  return toEcuReport(openEnvelope(reportSchema, document, new Uint8Array()).signed);
+}
+
+function toEcuReport(
+  { ecu_id, installed, attacks_detected, time, nonce }: z.infer<typeof reportSchema>,
+): EcuReport {
+  return { ecuId: ecu_id, installed, attacksDetected: attacks_detected, time: new Date(time), nonce };
+}
+
 function imageJson({ filename, length, hashes: { sha256, sha512 } }: EcuReport["installed"]): JsonObject {
   return { filename, length, hashes: sha512 === undefined ? { sha256 } : { sha256, sha512 } };
 }
@@ -223,13 +238,7 @@ export async function checkManifest(options: ManifestOptions): Promise<CheckedMa
     );
   }
   return {
-    reports: reports.map(({ signed: { ecu_id, installed, attacks_detected, time, nonce } }) => ({
-      ecuId: ecu_id,
-      installed,
-      attacksDetected: attacks_detected,
-      time: new Date(time),
-      nonce,
-    })),
+    reports: reports.map(({ signed }) => toEcuReport(signed)),
     missing,
     memory: new Map([...memory, ...remembered]),
   };

@@ -247,7 +247,7 @@ function assemble(
         also: async (ecu, identification, client, signal) => {
           const found = hardwareOf(identification);
           if (found !== undefined) hardware.set(ecu.ecuId, found);
-          await round.add(ecu, identification, client, signal);
+          return await round.add(ecu, identification, client, signal);
         },
         log,
         signal,

@@ -21,13 +21,13 @@ export interface ReadVciOptions {
   parallel?: number;
   /** SHA-256 of the images that this gateway keeps a copy of, by the ECU that they are installed in. @default none */
   kept?: () => Promise<ReadonlyMap<string, string>>;
-  /** Asks each ECU that answered for more. */
+  /** Asks each ECU that answered for more. Resolves with why it did not get that; undefined: it did. */
   also?: (
     ecu: VehicleEcu,
     identification: EcuIdentification,
     client: UdsClient,
     signal: AbortSignal | undefined,
-  ) => Promise<void>;
+  ) => Promise<string | undefined>;
   log: Logger;
   signal?: AbortSignal;
 }
@@ -37,19 +37,18 @@ export async function readVci(options: ReadVciOptions): Promise<Vci> {
   const { vehicle, bus, trigger, parallel = 4, also, log, signal } = options;
   const read = async (ecu: VehicleEcu): Promise<VciEcu> => {
     try {
-      const identification = await bus.use(
+      const { identification, fault } = await bus.use(
         ecu.ecuId,
         { purpose: "reading its identification", signal },
         async (client) => {
-          const found = await readIdentification(client, { signal, step: "read identification" });
-          await also?.(ecu, found, client, signal);
-          return found;
+          const identification = await readIdentification(client, { signal, step: "read identification" });
+          return { identification, fault: await also?.(ecu, identification, client, signal) };
         },
       );
       if (identification.vin !== undefined && identification.vin !== vehicle.vin) {
         log.warn(`${ecu.ecuId}: expected the VIN ${vehicle.vin} in F190, it holds ${identification.vin}`);
       }
-      return reported(ecu, identification);
+      return { ...reported(ecu, identification), ...fault === undefined ? {} : { error: asLabel(fault) } };
     } catch (error) {
       signal?.throwIfAborted();
       log.warn(`${ecu.ecuId} is unreachable: ${explain(error)}`);

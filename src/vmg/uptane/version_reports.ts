@@ -13,7 +13,7 @@ import { StoreError, UptaneError } from "../../uptane/errors.ts";
 import { imageByName, imageTargetName } from "../../uptane/image_target.ts";
 import { readJson } from "../../uptane/json_reader.ts";
 import type { Signer } from "../../uptane/keys.ts";
-import { makeManifest, makeReport, type SignedReport } from "../../uptane/report.ts";
+import { makeManifest, makeReport, readReport, type SignedReport } from "../../uptane/report.ts";
 import { makeNonce } from "../../uptane/time.ts";
 import { explain, explainFor, VmgError } from "../errors.ts";
 import type { VehicleDescription, VehicleEcu } from "../vehicle.ts";
@@ -49,6 +49,9 @@ export interface VersionReportsOptions {
 /** How schemes are called in signatures of reports. */
 const methods = { "ecdsa-p256": "ecdsa-sha2-nistp256", "ml-dsa-65": "ml-dsa-65/1" } as const;
 
+/** How far an ECU's time may be ahead of what is attested, milliseconds: the server allows as much. */
+const mostAhead = 300_000;
+
 /** An ECU's answer is not the report that it was asked for. */
 class ReportMismatchError extends VmgError {
   override readonly name = "ReportMismatchError";
@@ -71,7 +74,9 @@ export class VersionReports {
 
   /** Begins a manifest. @throws the signal's reason; nothing else */
   async begin(signal: AbortSignal): Promise<ManifestRound> {
-    return new ManifestRound(this.#options, await this.#time(signal));
+    const time = await this.#time(signal);
+    const attested = this.#options.clock.now !== undefined;
+    return new ManifestRound(this.#options, time, attested ? time.getTime() + mostAhead : Infinity);
   }
 
   /** The server has the manifest. */
@@ -100,17 +105,21 @@ export class VersionReports {
 export class ManifestRound {
   readonly #options: VersionReportsOptions;
   readonly #time: Date;
+  readonly #latest: number;
   readonly #reports = new Map<string, SignedReport>();
 
-  constructor(options: VersionReportsOptions, time: Date) {
+  /** @param latest No ECU can have verified a later time, milliseconds since 1970. */
+  constructor(options: VersionReportsOptions, time: Date, latest: number) {
     this.#options = options;
     this.#time = time;
+    this.#latest = latest;
   }
 
   /**
    * Takes in what an ECU runs: its own report, or the gateway's of it. An ECU that refuses, or answers nonsense, has none: the
    * server decides what that means.
    *
+   * @returns why it has none; undefined: it has one
    * @throws the signal's reason; nothing else
    */
   async add(
@@ -118,16 +127,23 @@ export class ManifestRound {
     identification: EcuIdentification,
     client: UdsClient,
     signal?: AbortSignal,
-  ): Promise<void> {
+  ): Promise<string | undefined> {
     const { log } = this.#options;
     try {
       const report = ecu.versionReport === undefined
         ? await this.#speakFor(ecu, identification)
         : await this.#ask(ecu, client, signal);
       if (report !== undefined) this.#reports.set(ecu.ecuId, report);
+      // An ECU without software has no version that something could bear out.
+      else if (identification.swVersion !== undefined) {
+        return "no version report: it tells no hardware version, and signs nothing";
+      }
+      return undefined;
     } catch (error) {
       signal?.throwIfAborted();
-      log.warn(`${ecu.ecuId} gives no version report: ${explainFor(ecu.ecuId, error)}`);
+      const reason = explainFor(ecu.ecuId, error);
+      log.warn(`${ecu.ecuId} gives no version report: ${reason}`);
+      return `no version report: ${reason}`;
     }
   }
 
@@ -155,7 +171,7 @@ export class ManifestRound {
       signal,
       step: "read version report",
     });
-    return signedReport(answer, ecu.ecuId, nonce);
+    return signedReport(answer, ecu.ecuId, nonce, this.#latest);
   }
 
   /**
@@ -198,12 +214,13 @@ export class ManifestRound {
  * An ECU's answer as it stands in a manifest. The server checks all of it; here it is only seen that one ECU's nonsense does not
  * spoil the report of the whole vehicle.
  *
- * @throws {ReportMismatchError | JsonReadError}
+ * @throws {ReportMismatchError | JsonReadError | EnvelopeError}
  */
 function signedReport(
   { report, algorithm, keyid, signature }: EcuVersionReport,
   ecuId: string,
   nonce: string,
+  latest: number,
 ): SignedReport {
   const signed = readJson(report);
   if (!isObject(signed)) {
@@ -219,7 +236,7 @@ function signedReport(
       );
     }
   }
-  return {
+  const document = {
     signed,
     signatures: [{
       keyid,
@@ -229,6 +246,13 @@ function signedReport(
       hash: createHash("sha256").update(report).digest("hex"),
     }],
   };
+  const { time } = readReport(document);
+  if (time.getTime() > latest) {
+    throw new ReportMismatchError(
+      `report, time: expected no later than ${new Date(latest).toISOString()}, got ${time.toISOString()}`,
+    );
+  }
+  return document;
 }
 
 function isObject(value: JsonValue): value is JsonObject {

@@ -167,6 +167,16 @@ const nonsense: [string, (good: string) => string, RegExp][] = [
   ["has blanks in its report", (good) => good.replace(":", ": "), /canonical JSON/],
   ["reports no object", () => '"report"', /expected a JSON object/],
   ["reports no JSON", () => "{", /expected/],
+  [
+    "reports an image without a name",
+    (good) => good.replace('"filename"', '"filenamf"'),
+    /signed\.installed\.filename/,
+  ],
+  [
+    "lives in another year",
+    (good) => good.replace(/"time":"2/, '"time":"9'),
+    /report, time: expected no later than 2.*, got 9/,
+  ],
 ];
 for (const [what, change, message] of nonsense) {
   Deno.test(`an ECU that ${what} does not spoil the report of the vehicle`, async () => {
@@ -183,6 +193,12 @@ for (const [what, change, message] of nonsense) {
     await bench.server.until("the first VCI", () => bench.lines.some((line) => line.includes("VCI sent")));
     assert.deepEqual((await check(bench, true)).missing, ["ECU_001"]);
     assert.match(String(bench.lines.find((line) => line.includes("gives no version report"))), message);
+    const [{ body }] = bench.server.calls.filter(({ path }) => path.endsWith("/vci"));
+    const [bad, ...others] =
+      (body as { ecus: { status: string; sw_version?: string; error?: string }[] }).ecus;
+    assert.deepEqual([bad.status, bad.sw_version], ["ok", "1.0.0"]);
+    assert.match(bad.error ?? "", /^no version report: /);
+    assert.deepEqual(others.map(({ error }) => error), [undefined, undefined]);
   });
 }
 
