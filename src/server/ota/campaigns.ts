@@ -12,7 +12,7 @@ import type { UpdateService } from "./updates.ts";
 
 export interface CampaignsOptions {
   store: Store;
-  updates: UpdateService;
+  updates: Pick<UpdateService, "retry" | "cancel" | "latestAttempt" | "reports">;
   outbox: Outbox;
   log: Logger;
   /** How long a command waits for its vehicle, in milliseconds. @default 86400000 */
