@@ -8,7 +8,7 @@ import type { Mount } from "./mount.ts";
 import { HttpProblem } from "./problem.ts";
 
 export interface DatabaseRouteOptions {
-  store: Store;
+  store: Pick<Store, "dump">;
   log: Logger;
 }
 
@@ -18,7 +18,6 @@ export function mountDatabase(mount: Mount, options: DatabaseRouteOptions): { st
   const stopping = new AbortController();
   let running: Promise<void> | undefined;
 
-  // deno-lint-ignore require-await -- a handler is asynchronous
   mount(routes.dumpDatabase, async ({ method, signal, caller }) => {
     const headers = { "content-type": "application/jsonl", "cache-control": "no-store" };
     if (method === "HEAD") return new Response(null, { headers });
@@ -33,7 +32,12 @@ export function mountDatabase(mount: Mount, options: DatabaseRouteOptions): { st
     const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>();
     const writer = writable.getWriter();
     const encoder = new TextEncoder();
-    const write = (lines: string) => writer.write(encoder.encode(lines));
+    // Until there is something to read the answer has not begun, and what fails is told as with any other route.
+    const begun = Promise.withResolvers<void>();
+    const write = (lines: string) => {
+      begun.resolve();
+      return writer.write(encoder.encode(lines));
+    };
     // Whoever goes away leaves the writer waiting for ever.
     const leave = () => void writer.abort(gone.reason).catch(() => {});
     gone.addEventListener("abort", leave, { once: true });
@@ -41,7 +45,8 @@ export function mountDatabase(mount: Mount, options: DatabaseRouteOptions): { st
       () => writer.close(),
       async (error: unknown) => {
         log.warn(`The dump of the database for ${caller.name} was broken off: ${describeError(error)}`);
-        // The answer has begun: that it breaks off, and lacks its last line, is what tells its reader.
+        begun.reject(error);
+        // Where the answer has begun: that it breaks off, and lacks its last line, is what tells its reader.
         await writer.abort(error);
       },
     ).catch((error: unknown) => log.debug(`The dump's reader went away: ${describeError(error)}`))
@@ -49,6 +54,7 @@ export function mountDatabase(mount: Mount, options: DatabaseRouteOptions): { st
         running = undefined;
         gone.removeEventListener("abort", leave);
       });
+    await begun.promise;
     return new Response(readable, { headers });
   });
 
