@@ -8,16 +8,9 @@ import { type CampaignService, NotApprovable } from "../ota/campaigns.ts";
 import { NothingToUpdate } from "../ota/targets.ts";
 import { UpdateActive, type UpdateService } from "../ota/updates.ts";
 import { RequirementUnmet } from "../ota/requirements.ts";
-import {
-  PackageBuildFailed,
-  PackageFileMissing,
-  type PackageService,
-  PackageVersionDiffers,
-} from "../ota/packages.ts";
-import { PayloadMissing } from "../ota/catalogue.ts";
+import { PackageBuildFailed, type PackageService, PackageVersionDiffers } from "../ota/packages.ts";
 import type { Registry } from "../registry.ts";
 import type { Package, Vehicle } from "../store/mod.ts";
-import { CodecBusyError } from "../../codec/errors.ts";
 import { isFullDisk } from "../files.ts";
 import { fileResponse } from "./file_response.ts";
 import { type Mount, otherVehicle } from "./mount.ts";
@@ -178,23 +171,8 @@ async function refusing<T>(work: () => T | Promise<T>): Promise<T> {
     if (error instanceof PackageVersionDiffers) {
       throw new HttpProblem(409, error.message, { code: "package_version", cause: error });
     }
-    if (error instanceof CodecBusyError) {
-      throw new HttpProblem(503, "too many packages are being built", {
-        code: "busy",
-        headers: { "retry-after": "10" },
-        cause: error,
-      });
-    }
-    const gone = error instanceof PackageFileMissing || error instanceof PayloadMissing;
-    if (gone || (error instanceof PackageBuildFailed && !isFullDisk(error))) {
-      throw new HttpProblem(
-        503,
-        gone ? "a file that the package needs is not on the server's disk" : error.message,
-        {
-          code: gone ? "file_missing" : "build_failed",
-          cause: error,
-        },
-      );
+    if (error instanceof PackageBuildFailed && !isFullDisk(error)) {
+      throw new HttpProblem(503, error.message, { code: "build_failed", cause: error });
     }
     throw error;
   }

@@ -1,5 +1,6 @@
 // The one error class of the REST interface and how it, and what the modules below throw, becomes an answer (RFC 9457).
 
+import { CodecBusyError } from "../../codec/errors.ts";
 import { type Problem, problemMediaType } from "../../contract/problem.ts";
 import { isBrokenDisk, isFullDisk } from "../files.ts";
 import {
@@ -10,6 +11,8 @@ import {
   NotFoundError,
   QueryError,
 } from "../store/errors.ts";
+import { PayloadMissing } from "../ota/catalogue.ts";
+import { PackageFileMissing } from "../ota/packages.ts";
 import { NotPublished } from "../uptane/director.ts";
 import { RoleKeysMissing } from "../uptane/role_signers.ts";
 import { TooManyTimes } from "../uptane/time_server.ts";
@@ -80,6 +83,20 @@ export function toProblem(error: unknown): HttpProblem | undefined {
     return new HttpProblem(503, "the database does not answer", {
       code: "database_unavailable",
       headers: { "retry-after": "5" },
+      cause: error,
+    });
+  }
+  if (error instanceof CodecBusyError) {
+    return new HttpProblem(503, "too many images are being compressed and packages built", {
+      code: "busy",
+      headers: { "retry-after": "10" },
+      cause: error,
+    });
+  }
+  // Where it should be stands in the log.
+  if (error instanceof PackageFileMissing || error instanceof PayloadMissing) {
+    return new HttpProblem(503, "a file that this needs is not on the server's disk", {
+      code: "file_missing",
       cause: error,
     });
   }
