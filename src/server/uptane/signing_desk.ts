@@ -50,13 +50,7 @@ export class SigningDesk {
     const kind = role === "root" ? "root" : "targets";
     const fileName = `${version}.${role}.json`;
     const bytes = await signEnvelope(signed, await this.#signersFor(authorities));
-    if (bytes.length > defaultLimits[kind]) {
-      throw new AuthorError(
-        `${repository}/${fileName}: expected at most ${
-          defaultLimits[kind]
-        } bytes, which is what vehicles take, got ${bytes.length}`,
-      );
-    }
+    assertLength(`${repository}/${fileName}`, kind, bytes);
     const lacking = await lackingSignatures(readMetadata(kind, bytes), authorities);
     if (lacking === undefined) await this.directory.write(repository, fileName, bytes);
     else await this.directory.stage(repository, fileName, bytes);
@@ -122,6 +116,13 @@ export class SigningDesk {
         `${path}: expected version ${before + 1}, got ${metadata.signed.version}`,
       );
     }
+    // Whoever signed it elsewhere may have taken his time, or changed it.
+    if (Date.parse(metadata.signed.expires) <= this.now.getTime()) {
+      throw new RepositoryDirectoryError(
+        `${path}: good until ${metadata.signed.expires} and no longer: remove it, and have the next one made`,
+      );
+    }
+    assertLength(path, role === "root" ? "root" : "targets", metadata.bytes);
     const lacking = await lackingSignatures(metadata, authorities);
     if (lacking === undefined) {
       await this.directory.write(repository, fileName, metadata.bytes);
@@ -129,6 +130,15 @@ export class SigningDesk {
     }
     return { repository, fileName, staged: lacking };
   }
+}
+
+/** @throws {AuthorError} */
+function assertLength(name: string, kind: "root" | "targets", { length }: Uint8Array): void {
+  const most = defaultLimits[kind];
+  if (length <= most) return;
+  throw new AuthorError(
+    `${name}: expected at most ${most} bytes, which is what vehicles take, got ${length}`,
+  );
 }
 
 /** A file is in the way that others have to sign. */

@@ -436,6 +436,16 @@ Deno.test("a cut between two files of a delegation leaves one that is finished l
     await refused(folder.find("b/1.bin"), "delegation_resolved", "arbitrary software");
   }));
 
+Deno.test("what was signed too late is not given out", () =>
+  Folder.with(async (folder) => {
+    const { author, directory } = folder;
+    await author.delegate({ name: "supplier", paths: ["a/*"], keys: { public: [stranger.key] } });
+    await folder.sign("1.supplier.json", stranger);
+    const late = new RepositoryAuthor(directory, inDays(365));
+    await assert.rejects(late.settle(), /1\.supplier\.json: good until 2027-03-01T12:00:00Z and no longer/);
+    assert.deepEqual(await folder.delegations(), []);
+  }));
+
 Deno.test("files below staged that are none of a delegation's are named", () =>
   Folder.with(async (folder) => {
     const { author, directory } = folder;
