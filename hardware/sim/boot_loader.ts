@@ -10,7 +10,6 @@
 // What ran before is kept until it is given up, which raises the release counter, or its bank is erased.
 import { createHash } from "node:crypto";
 import type { CompressionMethod } from "../flash/compression.ts";
-import { crc16, crc16Start, crc32 } from "../flash/format/crc.ts";
 import type { CheckMethod } from "../flash/memory_check.ts";
 import { Nrc } from "../uds/nrc.ts";
 import { Refusal } from "../uds/server_service.ts";
@@ -21,42 +20,19 @@ import {
   type Run,
   type StagedRecord,
 } from "./boot_state.ts";
+import { Downloads } from "./downloads.ts";
+import { flashDigest, flashHash, labelledVersion } from "./flash_digest.ts";
 import type { FlashMemory, FlashRegion } from "./flash_memory.ts";
-import { FlashFaultError } from "./flash_memory.ts";
-import { InflateError, Inflater } from "./inflater.ts";
 import { writeState } from "./state_file.ts";
-
-interface Download {
-  bank: number;
-  start: number;
-  /** Bytes of memory that it fills. */
-  size: number;
-  /** Of them, how many are written. */
-  received: number;
-  /** Undoes the compression of what comes. */
-  inflater: Inflater | undefined;
-  /** Counter that the next block must carry. */
-  expected: number;
-  /** Whether a block came since the download was asked for. */
-  taken: boolean;
-}
-
-/** Bytes in which the label of an image is looked for. */
-const longestLabel = 128;
 
 /** Boot loader over one flash memory. */
 export class BootLoader {
   readonly #memory: FlashMemory;
   readonly #path: string | undefined;
-  readonly #resumable: boolean;
+  readonly #downloads: Downloads;
   #isNew: boolean;
   #state: BootState = {};
   #application: CommitRecord | undefined;
-  #download: Download | undefined;
-  /** Downloads completed since programming began, ascending. */
-  #done: Run[] = [];
-  /** What a session left behind that ended in the middle of it, while it can be gone on with. */
-  #interrupted: { download: Download | undefined; done: Run[] } | undefined;
   /** What the checks of the downloads came to: whether one failed, and which of the downloads were held against it. */
   #check: { passed: boolean; covered: Set<Run>; sha256?: string } | undefined;
   /** Codes of checks that new software failed since other software was taken for good, or the power was off: for reports. */
@@ -68,8 +44,8 @@ export class BootLoader {
    * @throws {SyntaxError} when the file is not what this class writes
    */
   constructor(memory: FlashMemory, path?: string, resumable = false) {
-    this.#resumable = resumable;
     this.#memory = memory;
+    this.#downloads = new Downloads(memory, resumable);
     this.#path = path;
     const kept = path === undefined ? undefined : readBootState(path);
     this.#isNew = kept === undefined;
@@ -94,24 +70,26 @@ export class BootLoader {
     return {
       version,
       length: segments.reduce((sum, { length }) => sum + length, 0),
-      sha256: await this.#hash(segments, (region) => banks[region.name] ?? 0),
+      sha256: await flashHash(this.#memory, segments, (region) => banks[region.name] ?? 0),
     };
   }
 
   /** Whether a download is open. */
   get downloading(): boolean {
-    return this.#download !== undefined;
+    return this.#downloads.isOpen;
   }
 
   /** Whether something was downloaded, no download is open and no check found it wrong. */
   get complete(): boolean {
-    return this.#download === undefined && this.#done.length > 0 && this.#check?.passed !== false;
+    const { isOpen, done } = this.#downloads;
+    return !isOpen && done.length > 0 && this.#check?.passed !== false;
   }
 
   /** Whether everything that was downloaded, and there is something, was found right. */
   get checked(): boolean {
-    return this.#check?.passed === true && this.#done.length > 0 &&
-      this.#done.every((run) => this.#check?.covered.has(run));
+    const { done } = this.#downloads;
+    return this.#check?.passed === true && done.length > 0 &&
+      done.every((run) => this.#check?.covered.has(run));
   }
 
   /** Bank that the CPU sees for a region. */
@@ -131,8 +109,8 @@ export class BootLoader {
 
   /** What happens at power-on: the new application if it is whole, else the one that ran, else none. */
   async boot(): Promise<void> {
-    this.abort();
-    this.#interrupted = undefined;
+    this.#downloads.forget();
+    this.#check = undefined;
     this.#application = undefined;
     const { next, ...rest } = this.#state;
     if (next !== undefined) {
@@ -178,7 +156,7 @@ export class BootLoader {
    */
   activate(release?: number): void {
     const { staged } = this.#state;
-    if (this.#download !== undefined || staged === undefined) throw new Refusal(Nrc.requestSequenceError);
+    if (this.#downloads.isOpen || staged === undefined) throw new Refusal(Nrc.requestSequenceError);
     if (release !== undefined && release < this.release) {
       this.attacks.add("match_release_counter");
       throw new Refusal(Nrc.requestOutOfRange);
@@ -238,23 +216,8 @@ export class BootLoader {
 
   /** Ends a download under way and forgets what was downloaded before it: the programming session ended. */
   abort(): void {
-    // How far a compressed download came, its addresses do not say: it is not gone on with.
-    this.#dropCompressed();
-    if (this.#resumable && (this.#download !== undefined || this.#done.length > 0)) {
-      const download = this.#download;
-      const whole = download !== undefined && download.received === download.size;
-      if (whole) this.#done.push({ address: download.start, length: download.size });
-      this.#interrupted = { download: whole ? undefined : download, done: this.#done };
-    }
-    this.#download = undefined;
-    this.#done = [];
+    this.#downloads.abort();
     this.#check = undefined;
-  }
-
-  #dropCompressed(): void {
-    if (this.#download?.inflater === undefined) return;
-    this.#download.inflater.close();
-    this.#download = undefined;
   }
 
   /** Erases all of the flash. @throws {Refusal} 72 when the flash fails */
@@ -283,11 +246,8 @@ export class BootLoader {
     const { sectorSize } = region;
     const first = address - (address - region.address) % sectorSize;
     const end = region.address + Math.ceil((address + size - region.address) / sectorSize) * sectorSize;
-    this.#dropCompressed();
-    this.#download = undefined;
-    this.#done = this.#done.filter((run) => run.address >= end || run.address + run.length <= first);
+    this.#downloads.erased(first, end);
     this.#check = undefined;
-    this.#interrupted = undefined;
     await this.#memory.erase(this.#targetBank(region), address, size);
   }
 
@@ -297,114 +257,26 @@ export class BootLoader {
    * @throws {Refusal} 22 while a download is under way, 31 outside the flash
    */
   requestDownload(address: number, size: number, compression: CompressionMethod = "none"): void {
-    if (this.#download !== undefined) throw new Refusal(Nrc.conditionsNotCorrect);
+    if (this.#downloads.isOpen) throw new Refusal(Nrc.conditionsNotCorrect);
     const region = this.#memory.regionOf(address, size);
     if (region === undefined) throw new Refusal(Nrc.requestOutOfRange);
-    if (compression === "none" && this.#resumed(address, size)) return;
-    this.#download = {
-      bank: this.#targetBank(region),
-      start: address,
-      size,
-      received: 0,
-      inflater: compression === "none" ? undefined : new Inflater(compression, size),
-      expected: 1,
-      taken: false,
-    };
+    this.#downloads.request(this.#targetBank(region), address, size, compression);
     this.#check = undefined;
   }
 
   /** Where a download that was cut off goes on, and the bytes that it lacks. @throws {Refusal} 22 when there is none */
   resumePoint(): { address: number; size: number } {
-    const { download, done } = this.#interrupted ?? { download: undefined, done: [] };
-    if (download !== undefined) {
-      return { address: download.start + download.received, size: download.size - download.received };
-    }
-    const last = done.at(-1);
-    if (last === undefined) throw new Refusal(Nrc.conditionsNotCorrect);
-    return { address: last.address + last.length, size: 0 };
-  }
-
-  /** Takes up what an earlier session left, if this is the next piece of it. @returns whether it is the cut-off one */
-  #resumed(address: number, size: number): boolean {
-    if (this.#interrupted === undefined) return false;
-    const { download, done } = this.#interrupted;
-    this.#interrupted = undefined;
-    if (download === undefined) {
-      this.#done = done;
-      return false;
-    }
-    if (address !== download.start + download.received || size !== download.size - download.received) {
-      return false;
-    }
-    this.#done = done;
-    this.#download = { ...download, expected: 1, taken: false };
-    this.#check = undefined;
-    return true;
+    return this.#downloads.resumePoint();
   }
 
   /** 0x36 (15.4.5). @throws {Refusal} 24, 71, 72, 73 */
   transferData(counter: number, data: Uint8Array): void | Promise<void> {
-    const download = this.#download;
-    if (download === undefined) throw new Refusal(Nrc.requestSequenceError);
-    if (counter !== download.expected) {
-      // The answer to this block was lost: it is acknowledged again and not written twice.
-      if (download.taken && counter === (download.expected + 0xff) % 0x100) return;
-      throw new Refusal(Nrc.wrongBlockSequenceCounter);
-    }
-    if (download.inflater !== undefined) return this.#inflate(download, counter, data);
-    if (download.received === download.size) throw new Refusal(Nrc.requestSequenceError);
-    if (download.received + data.length > download.size) throw new Refusal(Nrc.transferDataSuspended);
-    const programmed = this.#program(download, data);
-    download.taken = true;
-    download.expected = (counter + 1) % 0x100;
-    return programmed;
-  }
-
-  async #inflate(download: Download, counter: number, data: Uint8Array): Promise<void> {
-    // The block's buffer is the bus's once this function first waits.
-    await this.#programPieces(download, download.inflater?.push(data.slice()));
-    download.taken = true;
-    download.expected = (counter + 1) % 0x100;
-  }
-
-  async #programPieces(download: Download, pieces: Promise<Uint8Array[]> | undefined): Promise<void> {
-    try {
-      for (const piece of await pieces ?? []) await this.#program(download, piece);
-    } catch (error) {
-      // What cannot be uncompressed, or is longer than was announced.
-      if (error instanceof InflateError) throw new Refusal(Nrc.transferDataSuspended);
-      throw error;
-    }
-  }
-
-  #program(download: Download, data: Uint8Array): void | Promise<void> {
-    const { bank, start, received } = download;
-    try {
-      const programmed = this.#memory.program(bank, start + received, data);
-      download.received += data.length;
-      return programmed;
-    } catch (error) {
-      if (error instanceof FlashFaultError) throw new Refusal(Nrc.generalProgrammingFailure);
-      throw error;
-    }
+    return this.#downloads.transfer(counter, data);
   }
 
   /** 0x37 (15.5.5). @throws {Refusal} 24 without a download or before its last byte */
   requestTransferExit(): void | Promise<void> {
-    const download = this.#download;
-    if (download?.inflater === undefined) return this.#completeDownload();
-    return this.#programPieces(download, download.inflater.end()).then(() => this.#completeDownload());
-  }
-
-  #completeDownload(): void {
-    const download = this.#download;
-    if (download === undefined || download.received < download.size) {
-      throw new Refusal(Nrc.requestSequenceError);
-    }
-    download.inflater?.close();
-    this.#download = undefined;
-    this.#done.push({ address: download.start, length: download.size });
-    this.#done.sort((a, b) => a.address - b.address);
+    return this.#downloads.exit();
   }
 
   /**
@@ -413,13 +285,13 @@ export class BootLoader {
    * @throws {Refusal} 24 when nothing was downloaded, 31 for a range that is no download
    */
   async checkMemory(value: Uint8Array, method: CheckMethod, of?: Run): Promise<boolean> {
-    this.#takeUpWhatIsWhole();
+    const done = this.#whole();
     const runs = of === undefined
-      ? this.#done
-      : this.#done.filter(({ address, length }) => address === of.address && length === of.length);
+      ? done
+      : done.filter(({ address, length }) => address === of.address && length === of.length);
     if (runs.length === 0) throw new Refusal(Nrc.requestOutOfRange);
     // With `none` the image carries the value itself; where, only its maker knows, and here it is taken as right.
-    const found = method === "none" ? value : await this.#digest(runs, (it) => this.#targetBank(it), method);
+    const found = method === "none" ? value : await flashDigest(this.#memory, runs, this.#targetBank, method);
     const right = found.length === value.length && found.every((byte, at) => byte === value[at]);
     if (of === undefined || this.#check === undefined) this.#check = { passed: true, covered: new Set() };
     if (!right) {
@@ -434,17 +306,18 @@ export class BootLoader {
 
   /** Whether an address lies in what was downloaded. */
   holds(address: number): boolean {
-    return this.#done.some((run) => address >= run.address && address < run.address + run.length);
+    return this.#downloads.holds(address);
   }
 
   /** Puts what was found right on record. Once more for the same is no operation. */
   async #stage(): Promise<void> {
-    const sha256 = this.#check?.sha256 ?? await this.#hash(this.#done, (region) => this.#targetBank(region));
+    const { done } = this.#downloads;
+    const sha256 = this.#check?.sha256 ?? await flashHash(this.#memory, done, this.#targetBank);
     if (this.#state.staged?.sha256 === sha256) return;
     const staged: StagedRecord = {
-      segments: this.#done.map((run) => ({ ...run })),
+      segments: done.map((run) => ({ ...run })),
       sha256,
-      banks: this.#banksOf(this.#done),
+      banks: this.#banksOf(done),
     };
     this.#record("staging the new application", { ...this.#state, staged });
   }
@@ -466,18 +339,18 @@ export class BootLoader {
    * @throws {Refusal} 24 when nothing was downloaded
    */
   async commit(version?: string): Promise<boolean> {
-    this.#takeUpWhatIsWhole();
+    const done = this.#whole();
     if (this.#check?.passed === false) return false;
-    const named = version ?? await this.#versionInImage();
+    const named = version ?? await labelledVersion(this.#memory, done[0], this.#targetBank);
     if (named === undefined) return false;
-    const sha256 = this.#check?.sha256 ?? await this.#hash(this.#done, (region) => this.#targetBank(region));
+    const sha256 = this.#check?.sha256 ?? await flashHash(this.#memory, done, this.#targetBank);
     const { staged, ...rest } = this.#state;
     const { trial, release } = staged?.sha256 === sha256 ? staged : {};
     const next: CommitRecord = {
       version: named,
-      segments: this.#done.map((run) => ({ ...run })),
+      segments: done.map((run) => ({ ...run })),
       sha256,
-      banks: this.#banksOf(this.#done),
+      banks: this.#banksOf(done),
       // Without what it could go back to, there is no trial.
       ...trial === true && rest.running !== undefined ? { trial } : {},
       ...release === undefined ? {} : { release },
@@ -486,60 +359,19 @@ export class BootLoader {
     return true;
   }
 
-  /** `TYPE HARDWARE VERSION` and 00, as `factoryImage()` writes it. */
-  async #versionInImage(): Promise<string | undefined> {
-    const [first] = this.#done;
-    const region = this.#memory.regionOf(first.address, first.length);
-    if (region === undefined) return undefined;
-    for await (const piece of this.#memory.pieces(this.#targetBank(region), first.address, first.length)) {
-      const label = new TextDecoder("latin1").decode(piece.subarray(0, longestLabel));
-      return /^[\x21-\x7e]+ [\x21-\x7e]+ ([\x21-\x7e]{1,32})\0/.exec(label)?.[1];
-    }
-    return undefined;
+  /** What was downloaded, also in a session that ended before it was checked. @throws {Refusal} 24 when nothing was */
+  #whole(): readonly Run[] {
+    this.#downloads.takeUpWhatIsWhole(this.#state.staged?.segments ?? []);
+    return this.#downloads.done;
   }
 
-  /** Everything was there when the session ended: only its check is left. @throws {Refusal} 24 when nothing was */
-  #takeUpWhatIsWhole(): void {
-    if (this.#interrupted?.download === undefined && this.#done.length === 0) {
-      this.#done = this.#interrupted?.done ?? this.#state.staged?.segments.map((run) => ({ ...run })) ?? [];
-      this.#interrupted = undefined;
-    }
-    if (this.#done.length === 0 || this.#download !== undefined) throw new Refusal(Nrc.requestSequenceError);
-  }
-
-  #targetBank(region: FlashRegion): number {
-    return this.#memory.banks === 1 ? 0 : 1 - this.activeBank(region);
-  }
+  /** The bank that new software goes to. */
+  readonly #targetBank = (region: FlashRegion): number =>
+    this.#memory.banks === 1 ? 0 : 1 - this.activeBank(region);
 
   async #isWhole(record: CommitRecord): Promise<boolean> {
-    return await this.#hash(record.segments, (region) => record.banks[region.name] ?? 0) === record.sha256;
-  }
-
-  /** Hexadecimal; empty for runs that do not lie in the flash. */
-  async #hash(runs: readonly Run[], bankOf: (region: FlashRegion) => number): Promise<string> {
-    return (await this.#digest(runs, bankOf, "sha256")).toHex();
-  }
-
-  async #digest(
-    runs: readonly Run[],
-    bankOf: (region: FlashRegion) => number,
-    method: Exclude<CheckMethod, "none">,
-  ): Promise<Uint8Array> {
-    const hash = createHash("sha256");
-    let crc = method === "crc16" ? crc16Start : 0;
-    for (const { address, length } of runs) {
-      const region = this.#memory.regionOf(address, length);
-      // A record from a bench whose memory was laid out differently is not whole here.
-      if (region === undefined) return new Uint8Array();
-      for await (const piece of this.#memory.pieces(bankOf(region), address, length)) {
-        if (method === "sha256") hash.update(piece);
-        else crc = method === "crc32" ? crc32(piece, crc) : crc16(piece, crc);
-      }
-    }
-    if (method === "sha256") return new Uint8Array(hash.digest());
-    const value = new DataView(new ArrayBuffer(4));
-    value.setUint32(0, crc);
-    return new Uint8Array(value.buffer, method === "crc32" ? 0 : 2);
+    const { segments, banks, sha256 } = record;
+    return await flashHash(this.#memory, segments, (region) => banks[region.name] ?? 0) === sha256;
   }
 
   #record(what: string, state: BootState): void {
