@@ -50,7 +50,7 @@ export async function makeDelta(
  * target's before it appears. The base's is looked at only where something is wrong: what gives the target's hash was the right
  * one.
  *
- * Memory: the base and the target's window, which is all of it at most.
+ * Memory: the base and the target.
  *
  * @param range Where the delta lies, and the target as the image that must come out.
  * @throws {DeltaBaseError} If the base has another size, or is why the target is not what must come out.

@@ -9,8 +9,8 @@ import { ZstdCompressor, type ZstdCompressorOptions, type ZstdDecompressorOption
 
 /** Bytes that are read at a time. */
 const inputSize = 256 * 1024;
-/** Time in ms after which messages to the thread get their turn. */
-const turnAfter = 20;
+/** Time in ms after which messages to the thread get their turn, which takes two more. */
+const turnAfter = 50;
 
 /** A file that was compressed. */
 export interface CompressedFile {
@@ -106,7 +106,7 @@ export async function decompressRange(
   const run = async (write: (bytes: Uint8Array) => void) => {
     const turn = turns(options.signal);
     using decoder = new ImageDecoder({ ...options, ...range });
-    for await (const chunk of readWatched(range.path, range.offset, range.length, options)) {
+    for await (const chunk of readWatched(range.path, range.offset, range.length, options, turn)) {
       for (const piece of decoder.push(chunk)) {
         write(piece);
         await turn();
@@ -149,14 +149,18 @@ function turns(signal: AbortSignal | undefined): () => Promise<void> {
   };
 }
 
-/** A file's bytes, as long as nobody calls the work off. */
+/**
+ * A file's bytes, as long as nobody calls the work off.
+ *
+ * @param turn What lets messages in after each piece.
+ */
 export async function* readWatched(
   path: string,
   offset: number,
   length: number,
   { signal, onProgress }: RunOptions,
+  turn = turns(signal),
 ): AsyncGenerator<Uint8Array, void, void> {
-  const turn = turns(signal);
   for await (const chunk of readRange(path, offset, length, inputSize)) {
     signal?.throwIfAborted();
     yield chunk;

@@ -4,7 +4,7 @@ import bytes from "../../wasm/zstd.wasm" with { type: "bytes" };
 import { ZstdError, type ZstdErrorCode } from "./zstd_errors.ts";
 
 /** Memory up to which an instance waits for the next stream. WebAssembly's memory never shrinks: larger ones are dropped. */
-const mostKept = 32 * 2 ** 20;
+const mostKept = 64 * 2 ** 20;
 
 type WasmFunction = (...numbers: number[]) => number;
 
@@ -24,7 +24,6 @@ function functionsOf(exports: WebAssembly.Exports) {
   return {
     input_at: need("input_at"),
     input_size: need("input_size"),
-    output_at: need("output_at"),
     output_size: need("output_size"),
     progress_at: need("progress_at"),
     allocate: need("allocate"),
@@ -45,6 +44,7 @@ type FunctionName = keyof Functions;
 const codes: Readonly<Record<number, ZstdErrorCode>> = {
   16: "window_limit", // ZSTD_error_frameParameter_windowTooLarge
   64: "no_memory", // ZSTD_error_memory_allocation
+  70: "output_limit", // ZSTD_error_dstSize_tooSmall
 };
 
 /** The module's file, for who wants to tell which one it is. */
@@ -62,11 +62,10 @@ export class ZstdInstance {
   /** The prefix, where there is one. */
   #room = 0;
   readonly #inputAt: number;
-  readonly #outputAt: number;
   readonly #progressAt: number;
   /** Most bytes that {@linkcode put} takes. */
   readonly inputSize: number;
-  /** Most bytes that a step makes. */
+  /** Most bytes that a step makes, unless a delta is applied. */
   readonly outputSize: number;
 
   /** An instance that holds no stream. Give it back with {@linkcode release}. */
@@ -83,7 +82,6 @@ export class ZstdInstance {
     this.#memory = exports.memory;
     this.#functions = functionsOf(exports);
     this.#inputAt = this.call("input_at");
-    this.#outputAt = this.call("output_at");
     this.#progressAt = this.call("progress_at");
     this.inputSize = this.call("input_size");
     this.outputSize = this.call("output_size");
@@ -129,27 +127,24 @@ export class ZstdInstance {
     this.#view().set(input, this.#inputAt);
   }
 
-  /** What the last step took and made. */
-  progress(): { taken: number; made: number } {
-    const [taken, made] = new Uint32Array(this.#memory.buffer, this.#progressAt, 2);
-    return { taken, made };
-  }
-
-  /** The output's first bytes, valid until the next call. */
-  output(length: number): Uint8Array<ArrayBuffer> {
-    return this.#view().subarray(this.#outputAt, this.#outputAt + length);
+  /** How many bytes the last step took, and what it made, valid until the next call. */
+  progress(): { taken: number; made: Uint8Array<ArrayBuffer> } {
+    const [taken, length, at] = new Uint32Array(this.#memory.buffer, this.#progressAt, 3);
+    return { taken, made: this.#view().subarray(at, at + length) };
   }
 
   /**
    * Makes room for a prefix and has it filled there, which spares a copy.
    *
+   * @param behind Bytes of further room behind it.
    * @returns Where it lies.
    * @throws {ZstdError} `no_memory`, when there is not that much memory.
    */
-  putPrefix(size: number, fill: (room: Uint8Array<ArrayBuffer>) => void): number {
-    this.#room = this.call("allocate", size);
+  putPrefix(size: number, fill: (room: Uint8Array<ArrayBuffer>) => void, behind = 0): number {
+    this.#room = this.call("allocate", size + behind);
     if (this.#room === 0) {
-      throw new ZstdError("no_memory", `expected memory for a base of ${size} bytes, there is none`);
+      const what = behind > 0 ? ` and a target of ${behind}` : "";
+      throw new ZstdError("no_memory", `expected memory for a base of ${size} bytes${what}, there is none`);
     }
     fill(this.#view().subarray(this.#room, this.#room + size));
     return this.#room;

@@ -32,14 +32,15 @@ class ZstdStream implements Disposable {
     return this.#instance;
   }
 
-  protected putBase(base: ZstdBase | undefined): [number, number] {
+  /** Puts a base in its place, with room for so many bytes behind it. */
+  protected putBase(base: ZstdBase | undefined, behind = 0): [at: number, length: number] {
     if (!base) return [0, 0];
     checkDeltaSize("base", base.size);
-    return [this.#instance.putPrefix(base.size, base.fill), base.size];
+    return [this.#instance.putPrefix(base.size, base.fill, behind), base.size];
   }
 
   /** One step over input from `from` to `to`. */
-  protected step(from: number, to: number, ending: boolean): { left: number; taken: number; made: number } {
+  protected step(from: number, to: number, ending: boolean) {
     const left = this.instance.try(() => this.where(from), "step", from, to, ending ? 1 : 0);
     return { left, ...this.instance.progress() };
   }
@@ -120,7 +121,7 @@ export class ZstdCompressor extends ZstdStream {
       for (let from = 0; from < length;) {
         const { taken, made } = this.step(from, length, false);
         from += taken;
-        if (made > 0) yield this.instance.output(made);
+        if (made.length > 0) yield made;
       }
     }
   }
@@ -129,7 +130,7 @@ export class ZstdCompressor extends ZstdStream {
   *finish(): Generator<Uint8Array<ArrayBuffer>, void, void> {
     for (;;) {
       const { left, made } = this.step(0, 0, true);
-      if (made > 0) yield this.instance.output(made);
+      if (made.length > 0) yield made;
       if (left === 0) return;
     }
   }
@@ -139,7 +140,7 @@ export class ZstdCompressor extends ZstdStream {
 export interface ZstdDecompressorOptions {
   /** Largest window in bytes, 2^10 to 2^30: memory. A frame that says less than that of its content needs no more. */
   maxWindow: number;
-  /** Most bytes of output. */
+  /** Most bytes of output. With a base it is memory, and at most {@linkcode maxDeltaSize}. */
   maxOutput: number;
   /**
    * Applies a delta that was made against this base.
@@ -165,12 +166,14 @@ export class ZstdDecompressor extends ZstdStream {
     if (!Number.isSafeInteger(maxOutput) || maxOutput < 0) {
       throw new RangeError(`maxOutput must be whole, got ${maxOutput}`);
     }
+    if (base) checkDeltaSize("target", maxOutput);
     super();
     this.#maxWindow = maxWindow;
     this.#maxOutput = maxOutput;
     try {
-      const [at, length] = this.putBase(base);
-      this.instance.try(() => "before any input", "decompress_begin", maxWindow, at, length);
+      const behind = base ? maxOutput : 0;
+      const [at, length] = this.putBase(base, behind);
+      this.instance.try(() => "before any input", "decompress_begin", maxWindow, at, length, behind);
     } catch (error) {
       this[Symbol.dispose]();
       throw error;
@@ -198,15 +201,15 @@ export class ZstdDecompressor extends ZstdStream {
         const { left, taken, made } = this.step(from, length, false);
         from += taken;
         this.#ended = left === 0;
-        full = !this.#ended && made === this.instance.outputSize;
-        this.#made += made;
+        full = !this.#ended && made.length === this.instance.outputSize;
+        this.#made += made.length;
         if (this.#made > this.#maxOutput) {
           throw new ZstdError(
             "output_limit",
             `expected at most ${this.#maxOutput} bytes of output, got more`,
           );
         }
-        if (made > 0) yield this.instance.output(made);
+        if (made.length > 0) yield made;
       }
     }
   }

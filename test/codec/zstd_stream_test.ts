@@ -104,8 +104,13 @@ Deno.test("output ends at its limit, whether the header says how much comes or n
   const bytes = new Uint8Array(1_000_000);
   const silent = zlib.zstdCompressSync(bytes, { params: { [zlib.constants.ZSTD_c_contentSizeFlag]: 0 } });
   for (const frame of [compress(bytes), silent]) {
-    assert.equal(decompress(frame, { maxOutput: 1_000_000 }).length, 1_000_000);
-    assert.throws(() => decompress(frame, { maxOutput: 999_999 }), { code: "output_limit" });
+    // With a base all of the output has its place, and no more room.
+    for (const base of [undefined, noise(10, 1)]) {
+      for (const size of [frame.length, 7]) {
+        assert.equal(decompress(frame, { maxOutput: 1_000_000, base, size }).length, 1_000_000);
+        assert.throws(() => decompress(frame, { maxOutput: 999_999, base, size }), { code: "output_limit" });
+      }
+    }
   }
   // With the size in the header nothing comes out before.
   using zstd = new ZstdDecompressor({ maxOutput: 999_999, maxWindow: 2 ** 20 });
@@ -167,6 +172,10 @@ Deno.test("options out of range are refused", () => {
       () => new ZstdDecompressor({ maxWindow: 1024, maxOutput: 1, base: base(size) }),
       RangeError,
     );
+    assert.throws(
+      () => new ZstdDecompressor({ maxWindow: 1024, maxOutput: size, base: base(1) }),
+      RangeError,
+    );
   }
   assert.throws(() => new ZstdCompressor({ level: 1, size: 2 ** 28 + 1, base: base(1) }), RangeError);
   for (const windowLog of [9, 31, 10.5, NaN]) {
@@ -222,5 +231,6 @@ Deno.test("small instances are used again, large ones and those that trapped are
 Deno.test("a base that memory has no room for is refused", () => {
   const instance = ZstdInstance.take();
   assert.throws(() => instance.putPrefix(2 ** 31, () => {}), { code: "no_memory" });
+  assert.throws(() => instance.putPrefix(1, () => {}, 2 ** 31), { code: "no_memory" });
   instance.release();
 });

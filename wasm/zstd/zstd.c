@@ -1,6 +1,6 @@
 // The interface of zstd.wasm: one instance holds one stream at a time, compressing or decompressing, with or without a
 // prefix (the base of a delta). There is no I/O and no import: the host puts input into `input`, calls `step`, and takes
-// what lies in `output`. Numbers below zero are zstd's error codes, negated.
+// what lies where `progress` says. Numbers below zero are zstd's error codes, negated.
 
 #define ZSTD_STATIC_LINKING_ONLY
 #include <stdint.h>
@@ -19,22 +19,25 @@ static uint8_t output[output_capacity];
 static struct {
   uint32_t input_taken;
   uint32_t output_made;
+  const uint8_t *output;
 } progress;
 
 static ZSTD_CCtx *compressor;
 static ZSTD_DCtx *decompressor;
 
+// Room for all that comes of a delta.
+static ZSTD_outBuffer whole;
+
 EXPORT(input_at) void *input_at(void) { return input; }
 EXPORT(input_size) uint32_t input_size(void) { return input_capacity; }
-EXPORT(output_at) void *output_at(void) { return output; }
 EXPORT(output_size) uint32_t output_size(void) { return output_capacity; }
 EXPORT(progress_at) void *progress_at(void) { return &progress; }
 
-// Room for a prefix, or 0.
+// Room for a prefix and what may be behind it, or 0.
 EXPORT(allocate) void *allocate(uint32_t size) { return malloc(size); }
 EXPORT(release) void release(void *room) { free(room); }
 
-// Frees the stream, but no prefix.
+// Frees the stream, but no room.
 EXPORT(stream_end) void stream_end(void) {
   ZSTD_freeCCtx(compressor);
   ZSTD_freeDCtx(decompressor);
@@ -71,14 +74,18 @@ EXPORT(search_log) int search_log(int level, double size, double prefix_size) {
   return (int)parameters.chainLog - (parameters.strategy >= ZSTD_btlazy2);
 }
 
-// Frames whose window is larger than `window_size` bytes are refused.
+// Frames whose window is larger than `window_size` bytes are refused. All that comes of a delta goes behind its prefix, where
+// there is room for `target_size` bytes, and more is refused: zstd looks back there, with no window of its own and no copy.
 EXPORT(decompress_begin)
-int decompress_begin(double window_size, const void *prefix, uint32_t prefix_size) {
+int decompress_begin(double window_size, uint8_t *prefix, uint32_t prefix_size, uint32_t target_size) {
   stream_end();
   decompressor = ZSTD_createDCtx();
   if (decompressor == NULL) return -ZSTD_error_memory_allocation;
   TRY(ZSTD_DCtx_setMaxWindowSize(decompressor, (size_t)window_size));
-  if (prefix_size > 0) TRY(ZSTD_DCtx_refPrefix(decompressor, prefix, prefix_size));
+  whole = (ZSTD_outBuffer){prefix + prefix_size, target_size, 0};
+  if (prefix_size == 0) return 0;
+  TRY(ZSTD_DCtx_setParameter(decompressor, ZSTD_d_stableOutBuffer, 1));
+  TRY(ZSTD_DCtx_refPrefix(decompressor, prefix, prefix_size));
   return 0;
 }
 
@@ -87,12 +94,15 @@ int decompress_begin(double window_size, const void *prefix, uint32_t prefix_siz
 EXPORT(step) int step(uint32_t from, uint32_t to, int ending) {
   if (from > to || to > input_capacity) return -ZSTD_error_srcSize_wrong;
   ZSTD_inBuffer in = {input, to, from};
-  ZSTD_outBuffer out = {output, output_capacity, 0};
+  ZSTD_outBuffer piece = {output, output_capacity, 0};
+  ZSTD_outBuffer *const out = compressor == NULL && whole.size > 0 ? &whole : &piece;
+  size_t const before = out->pos;
   size_t const left = compressor != NULL
-    ? ZSTD_compressStream2(compressor, &out, &in, ending ? ZSTD_e_end : ZSTD_e_continue)
-    : ZSTD_decompressStream(decompressor, &out, &in);
+    ? ZSTD_compressStream2(compressor, out, &in, ending ? ZSTD_e_end : ZSTD_e_continue)
+    : ZSTD_decompressStream(decompressor, out, &in);
   progress.input_taken = in.pos - from;
-  progress.output_made = out.pos;
+  progress.output_made = out->pos - before;
+  progress.output = (const uint8_t *)out->dst + before;
   if (ZSTD_isError(left)) return (int)left;
   return left > INT32_MAX ? INT32_MAX : (int)left;
 }
