@@ -10,7 +10,16 @@ import { maxDeltaSize } from "../codec/zstd_stream.ts";
 import type { PackageEcu, PackageManifest } from "../contract/package.ts";
 import { type CommonOptions, interruption, makeCommand, withJson } from "./common.ts";
 import { type FirmwareFileOptions, withFirmwareFile } from "./firmware_file.ts";
-import { CommandFailed, examples, formatSize, print, printJson, printNote, printTable } from "./output.ts";
+import {
+  CommandFailed,
+  examples,
+  formatSize,
+  print,
+  printJson,
+  printNote,
+  printTable,
+  UsageError,
+} from "./output.ts";
 import { readImage } from "./package_build.ts";
 import { inspectPackage, isPackage, verifyKeysOf } from "./package_file.ts";
 
@@ -48,7 +57,7 @@ async function diff(older: string, newer: string, options: DiffOptions): Promise
   }
   if (!kinds[0]) return await diffImages(older, newer, options);
   if (options.out !== undefined) {
-    throw new CommandFailed("--out: packages have no delta, only firmware files have");
+    throw new UsageError("--out: packages have no delta, only firmware files have");
   }
   const keys = await verifyKeysOf(options);
   const manifests: PackageManifest[] = [];

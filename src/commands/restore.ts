@@ -1,6 +1,6 @@
 // `zonebench restore`: a backup into a new data folder, and its database into an empty one.
 
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import { join } from "node:path";
 import { statfs } from "node:fs/promises";
 import { type EntryVisitor, readBackup } from "../backup/archive_reader.ts";
@@ -41,7 +41,7 @@ export function restoreCommand(): Command {
     .argument("<FILE>", "the backup")
     .option("--replace", "puts aside what the data folder holds; nothing of it is deleted")
     .option("--pass-file <file>", "the pass phrase for the keys is the first line of this file")
-    .option("--without-keys", "leaves the backup's keys where they are")
+    .addOption(new Option("--without-keys", "leaves the backup's keys where they are").conflicts("passFile"))
     .addHelpText(
       "after",
       `\nThe whole backup is checked before anything is changed. The database goes to where the settings say: the embedded one\n` +

@@ -49,6 +49,10 @@ Deno.test("wrong usage ends with 2 and says what is wrong on standard error", as
       ],
       [["flash", "ECU_001", "a.hex", "ECU_001", "b.hex"], /expected each ECU once, got ECU_001 twice/],
       [["pki", "issue", "vehicle"], /missing required argument 'VIN'/],
+      [
+        ["restore", "x", "--without-keys", "--pass-file", "y"],
+        /'--without-keys' cannot be used with option '--pass-file <file>'/,
+      ],
       [["pki", "issue", "vehicle", "SHORT"], /VIN: expected 17 characters.*got "SHORT"/],
       [["update", "start", "--vin", "V", "--mode", "soon"], /choices are forced, when-parked, approve/],
       [["update", "start", "--vin", "V", "--retries", "11"], /expected a whole number from 0 to 10/],
