@@ -115,6 +115,8 @@ export function confFile(options: ConfOptions): string {
     `max_packet_size ${maxPayload + packetOverhead}`,
     "persistent_client_expiration 14d",
     "",
+    "# A mosquitto that root starts goes on as the user mosquitto: that user must be able to read the files below, and a data",
+    "# folder of Zonebench is closed to it. Copies do as well: --cafile, --certfile and --keyfile say where they lie.",
     one
       ? "# Vehicles and servers. The client id is the client's to choose: whoever has a certificate can end another's connection " +
         "by\n# taking its client id. A port of its own for servers (vmg.mqtt_url) lets the broker bind vehicles' client ids."

@@ -94,6 +94,9 @@ async function run(options: AclOptions): Promise<void> {
   print(acl);
   print(conf);
   printNote(`${vehicles.length} vehicle(s); mosquitto reads rules anew on SIGHUP, settings when it starts`);
+  printNote(
+    "The user that mosquitto runs as must be able to read the rules and the certificate files that the settings name",
+  );
 }
 
 function settings(config: Config, pki: string, options: AclOptions, acl: string): string {
