@@ -1,20 +1,24 @@
 // zstd in WebAssembly beside the `zstd` command, one thread each, and beside node:zlib: plain files, and deltas between two
-// versions of a real image.
+// versions of real images.
 //
-// The image is Debian's libjvm.so of openjdk-17-jre-headless, 24 MB, in the two newest versions that apt offers; ZSTD_BENCH_OLD
-// and ZSTD_BENCH_NEW name other files.
+// The images are Debian's qemu-system-x86_64, 18 MB, and its libjvm.so of openjdk-17, 24 MB, in the two newest versions that apt
+// offers; ZSTD_BENCH_OLD and ZSTD_BENCH_NEW name other files. Plain files are measured with the last one.
 
 import { createHash } from "node:crypto";
 import zlib from "node:zlib";
 import { applyDelta, makeDelta } from "../../src/codec/delta.ts";
 import { compressFile, extractRange } from "../../src/codec/zstd.ts";
 import type { CompressedFile, CompressedRange } from "../../src/codec/zstd_files.ts";
+import { ZstdInstance } from "../../src/codec/zstd_instance.ts";
 import { ZstdCompressor, ZstdDecompressor } from "../../src/codec/zstd_stream.ts";
 import { peers, present } from "../support/peers.ts";
 import type { BenchRow } from "./row.ts";
 
-const debianPackage = "openjdk-17-jre-headless";
-const image = "libjvm.so";
+/** Debian's packages, and what is taken of each. */
+const images = [
+  { debianPackage: "qemu-system-x86", path: "*/bin/qemu-system-x86_64" },
+  { debianPackage: "openjdk-17-jre-headless", path: "*/server/libjvm.so" },
+] as const;
 const levels = [1, 3, 9, 19];
 
 /** Measures; leaves nothing behind. */
@@ -22,8 +26,11 @@ export async function run(): Promise<BenchRow[]> {
   if (!present(peers.zstd)) throw new Error(`zstd is missing; install it with: ${peers.zstd.install}`);
   const directory = await Deno.makeTempDir();
   try {
-    const [oldPath, newPath] = await twoVersions(directory);
-    return [...await plain(directory, newPath), ...await deltas(directory, oldPath, newPath)];
+    const pairs = await versionPairs(directory);
+    const rows: BenchRow[] = [];
+    for (const [, newPath] of pairs.slice(-1)) rows.push(...await plain(directory, newPath));
+    for (const [oldPath, newPath] of pairs) rows.push(...await deltas(directory, oldPath, newPath));
+    return rows;
   } finally {
     await Deno.remove(directory, { recursive: true });
   }
@@ -89,7 +96,12 @@ async function deltas(directory: string, oldPath: string, newPath: string): Prom
       for (const _ of zstd.push(frame));
       zstd.finish();
     });
-    const checked = await fastest(5, () => applyDelta(base, range, undefined));
+    const first = await fastest(9, async () => {
+      // What an earlier one left is not there.
+      ZstdInstance.take();
+      await applyDelta(base, range, undefined);
+    });
+    const second = await fastest(9, () => applyDelta(base, range, undefined));
     const peerApplying = await fastest(
       5,
       () => command("-d", "-q", "-f", "--patch-from", oldPath, theirs, "-o", back),
@@ -101,18 +113,32 @@ async function deltas(directory: string, oldPath: string, newPath: string): Prom
       beside: `zstd --patch-from ${kilobytes(size)}, ${peerMaking.toFixed(0)} ms: ours is ${share} % of it`,
     });
     rows.push({
-      what: `delta, level ${level}: applied in memory, with all hashes checked`,
-      value: `${applying.toFixed(0)} ms, ${checked.toFixed(0)} ms`,
+      what: `delta of ${
+        kilobytes(next.length)
+      }, level ${level}: applied in memory, with all hashes checked, the next one`,
+      value: `${applying.toFixed(0)} ms, ${first.toFixed(0)} ms, ${second.toFixed(0)} ms`,
       beside: `zstd -d --patch-from, file to file ${peerApplying.toFixed(0)} ms`,
     });
   }
   return rows;
 }
 
-/** The image's two newest versions. */
-async function twoVersions(directory: string): Promise<[string, string]> {
+/** Of each image its two newest versions, the older one first. */
+async function versionPairs(directory: string): Promise<[string, string][]> {
   const [givenOld, givenNew] = ["ZSTD_BENCH_OLD", "ZSTD_BENCH_NEW"].map((name) => Deno.env.get(name));
-  if (givenOld !== undefined && givenNew !== undefined) return [givenOld, givenNew];
+  if (givenOld !== undefined && givenNew !== undefined) return [[givenOld, givenNew]];
+  const pairs: [string, string][] = [];
+  for (const { debianPackage, path } of images) {
+    pairs.push(await twoVersions(`${directory}/${debianPackage}`, debianPackage, path));
+  }
+  return pairs;
+}
+
+async function twoVersions(
+  directory: string,
+  debianPackage: string,
+  path: string,
+): Promise<[string, string]> {
   const listed = (await output("apt-cache", ["madison", debianPackage])).split("\n");
   const versions = [
     ...new Set(listed.map((line) => line.split("|")[1]?.trim()).filter((version) => version)),
@@ -126,13 +152,12 @@ async function twoVersions(directory: string): Promise<[string, string]> {
   const paths: string[] = [];
   for (const version of versions.slice(0, 2)) {
     const folder = `${directory}/${paths.length}`;
-    await Deno.mkdir(folder);
+    await Deno.mkdir(folder, { recursive: true });
     await output("apt-get", ["download", "-q", `${debianPackage}=${version}`], folder);
     const file = [...Deno.readDirSync(folder)].find(({ name }) => name.endsWith(".deb"));
     if (!file) throw new Error(`expected apt-get to leave a package in ${folder}`);
     await output("dpkg-deb", ["-x", file.name, "files"], folder);
-    paths.push((await output("find", ["files", "-name", image, "-path", "*/server/*"], folder)).trim());
-    paths[paths.length - 1] = `${folder}/${paths[paths.length - 1]}`;
+    paths.push(`${folder}/${(await output("find", ["files", "-type", "f", "-path", path], folder)).trim()}`);
   }
   return [paths[1], paths[0]];
 }
