@@ -114,9 +114,16 @@ export function onEachStore(tests: readonly StoreTest[]): void {
   })));
 }
 
+/** Empties the tables that have rows: emptying all of them takes longer than most tests. */
 async function emptyTables(database: Database): Promise<void> {
-  const rows = await database.query<{ tablename: string }>(
+  const tables = await database.query<{ tablename: string }>(
     "select tablename from pg_tables where schemaname = 'public' and tablename <> 'schema_migrations'",
   );
-  await database.query(`truncate ${rows.map((row) => row.tablename).join(", ")} restart identity cascade`);
+  const looks = tables.map(({ tablename }) =>
+    `select '${tablename}' as tablename where exists (select from ${tablename})`
+  );
+  const filled = await database.query<{ tablename: string }>(looks.join(" union all "));
+  if (filled.length === 0) return;
+  const names = filled.map(({ tablename }) => tablename).join(", ");
+  await database.query(`truncate ${names} restart identity cascade`);
 }
