@@ -126,6 +126,16 @@ export function explain(error: unknown): string {
   return text;
 }
 
+/** Whether the gateway's state could not be read or written: its disk is full, or fails. */
+export function isStateFault(error: unknown): boolean {
+  let at = error;
+  for (let depth = 0; depth < 5 && at instanceof Error; depth++) {
+    if ("code" in at && at.code === "ERR_SQLITE_ERROR") return true;
+    at = at.cause;
+  }
+  return false;
+}
+
 /** As {@link explain}, of an error about an ECU: what the bus below says may name an address only. */
 export function explainFor(ecuId: string, error: unknown): string {
   const text = explain(error);

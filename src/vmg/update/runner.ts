@@ -1,83 +1,29 @@
-// Does the updates of the journal, one at a time and oldest first: download, verify, install as one transaction, report.
+// The updates of the journal: takes them on, does them one at a time and oldest first, cancels them, and reports their end.
 // Whatever interrupts it, an update that was taken goes on at the next start and has a reported end.
 
-import type { EcuIdentification } from "../../../hardware/flash/identification.ts";
 import type { Approver } from "../../contract/campaign.ts";
-import type { RestClient } from "../../contract/client.ts";
-import { isFinal, type UpdateStatus, updateStatus } from "../../contract/ota.ts";
-import type { CodecPool } from "../../codec/pool.ts";
+import { isFinal, type UpdateStatus } from "../../contract/ota.ts";
 import type { Logger } from "../../log.ts";
-import type { VerifyKey } from "../../pqc/signature.ts";
-import type { VehicleBus } from "../bus/bus.ts";
-import { ApprovalError, CancelRequested, explain, StopRequested } from "../errors.ts";
+import { explain, StopRequested } from "../errors.ts";
 import type { Outbox } from "../link/outbox.ts";
-import type { UpdateSettings } from "../options.ts";
-import { mapBounded } from "../parallel.ts";
-import type { VehicleDescription } from "../vehicle.ts";
 import type { TelemetrySource } from "../telemetry.ts";
 import { delay, orAborted } from "../../wait.ts";
-import type { UpdateDirections } from "./directions.ts";
-import { removePackage } from "./download.ts";
-import { type FetchedPackage, type FetchOptions, fetchPackage } from "./fetch.ts";
-import { EcuProgress } from "./ecu_progress.ts";
-import { failureOf, mayBeMended } from "./failures.ts";
-import type { JournalUpdate, NewUpdate, UpdateJournal } from "./journal.ts";
-import type { UpdateTimer } from "./deadline.ts";
 import { type ApprovalOutcome, type OpenUpdate, openUpdates } from "./approvals.ts";
-import { Permissions, type WaitingUpdate } from "./permission.ts";
+import { removePackage } from "./download.ts";
+import type { JournalUpdate, NewUpdate } from "./journal.ts";
+import { Permissions } from "./permission.ts";
 import { UpdateReporter } from "./report.ts";
-import { checkHardware } from "./targets.ts";
-import type { ImageStore } from "./image_store.ts";
-import { preparedImage } from "./package_images.ts";
-import type { GivenTerms, TermsJournal, UpdateTerms } from "./terms.ts";
-import { InstallTransaction, isPastCancel, needsNoPackage, type TransactionEnd } from "./transaction.ts";
+import { UpdateRun, type UpdateRunOptions } from "./run.ts";
+import type { GivenTerms } from "./terms.ts";
+import { isPastCancel } from "./transaction.ts";
 
 /** Options of {@link UpdateRunner}. */
-export interface UpdateRunnerOptions {
-  vehicle: VehicleDescription;
-  bus: VehicleBus;
-  journal: UpdateJournal;
+export interface UpdateRunnerOptions extends UpdateRunOptions {
   outbox: Outbox;
-  rest: RestClient;
-  /** e.g. `https://localhost:8443`: packages come from there and nowhere else. */
-  origin: string;
-  verifyKeys: ReadonlyMap<string, VerifyKey>;
-  pool: CodecPool;
-  /** Folder for packages. */
-  directory: string;
-  images: ImageStore;
-  /** Folder for what ECUs ran that do not keep it. */
-  backups: string;
   /** Measured values, for conditions. undefined: there are none */
   source: TelemetrySource | undefined;
-  settings: Required<UpdateSettings>;
-  /** ECUs of one zonal gateway that are read at once. */
-  parallelReads: number;
-  /** What signed metadata directs. */
-  directions: UpdateDirections;
-  /** What updates were started with. */
-  terms: TermsJournal;
-  /** Tells when an update's time has run out. */
-  timer: UpdateTimer;
   /** An update has ended. */
   onEnded: (update: JournalUpdate, status: UpdateStatus) => void;
-  log: Logger;
-}
-
-const stages = updateStatus.options;
-
-/** What the verification found. */
-interface Verified extends FetchedPackage {
-  found: Map<string, EcuIdentification>;
-}
-
-/** The update under way. */
-interface Current {
-  readonly updateId: string;
-  readonly terms: UpdateTerms;
-  readonly cancel: AbortController;
-  readonly reporter: UpdateReporter;
-  installing: boolean;
 }
 
 /** The updates of one vehicle. */
@@ -88,7 +34,7 @@ export class UpdateRunner {
   #running: Promise<void> | undefined;
   #wake: () => void = () => {};
   readonly #permissions: Permissions;
-  #current: Current | undefined;
+  #current: UpdateRun | undefined;
 
   constructor(options: UpdateRunnerOptions) {
     this.#options = options;
@@ -201,7 +147,7 @@ export class UpdateRunner {
       terms.setCancelReason(updateId, reason);
       this.#log.info(`Update ${updateId} is to be cancelled: ${reason}`);
       setTimeout(() => {
-        if (this.#current?.updateId === updateId) this.#current.cancel.abort(new CancelRequested(reason));
+        if (this.#current?.updateId === updateId) this.#current.cancel(reason);
       }, 0);
     } else {
       this.#log.info(`Update ${updateId} cannot be cancelled: it is ${known.status}`);
@@ -263,15 +209,19 @@ export class UpdateRunner {
   async #update(update: JournalUpdate): Promise<void> {
     const { updateId } = update;
     const { timer } = this.#options;
-    const terms = this.#options.terms.get(updateId);
     const reporter = this.#reporter(update);
-    const current: Current = { updateId, terms, cancel: new AbortController(), reporter, installing: false };
-    this.#current = current;
     const stop = this.#stopping.signal;
-    const signal = AbortSignal.any([stop, current.cancel.signal]);
+    const current = new UpdateRun(update, { ...this.#options, log: this.#log }, {
+      permissions: this.#permissions,
+      reporter,
+      stop,
+      onTimeOut: () => this.#timeOut(current),
+    });
+    this.#current = current;
+    const { terms } = current;
     // The request may have come between the journal's answer and this.
     if (this.#options.journal.get(updateId)?.cancelRequested) {
-      current.cancel.abort(new CancelRequested(terms.cancelReason ?? "cancelled on request"));
+      current.cancel(terms.cancelReason ?? "cancelled on request");
     }
     timer.heard(updateId);
     const unwatch = timer.watch(
@@ -283,7 +233,7 @@ export class UpdateRunner {
     );
     if (update.status !== "accepted") this.#log.info(`Update ${updateId} goes on: it was ${update.status}`);
     try {
-      const { status, error } = await this.#perform(update, reporter, current, signal);
+      const { status, error } = await current.perform();
       this.#end(update, reporter, status, error);
     } catch (error) {
       if (!stop.aborted) throw error;
@@ -300,141 +250,11 @@ export class UpdateRunner {
     if (ended !== undefined) this.#options.onEnded(ended, ended.status);
   }
 
-  /** From wherever the journal says to the update's end. @throws when the gateway stops, or its disk fails */
-  async #perform(
-    update: JournalUpdate,
-    reporter: UpdateReporter,
-    current: Current,
-    signal: AbortSignal,
-  ): Promise<TransactionEnd> {
-    let stage = "download";
-    let verified: Verified | undefined;
-    if (!needsNoPackage(update.phase)) {
-      try {
-        verified = await this.#fetchVerified(update, reporter, signal, (name) => stage = name);
-        // The time may have been attested on the way.
-        this.#checkTime(current);
-        stage = "wait";
-        if (update.phase === null) await this.#permissions.wait(waitingUpdate(current, verified, signal));
-        this.#checkTime(current);
-      } catch (error) {
-        this.#stopping.signal.throwIfAborted();
-        this.#log.debug(`Update ${update.updateId}`, { error });
-        if (update.phase !== null) {
-          // Some ECUs are not any more what they were.
-          current.installing = true;
-          return await this.#transaction(update, undefined, reporter, current).rollBack(error);
-        }
-        if (current.cancel.signal.aborted) {
-          return { status: "cancelled", error: explain(current.cancel.signal.reason) };
-        }
-        if (error instanceof ApprovalError) return { status: "cancelled", error: explain(error) };
-        this.#noteFailure(update.updateId, error);
-        return { status: "failed", error: failureOf(stage, error) };
-      }
-      for (const { ecu, entry } of verified.targets) reporter.ecu(ecu.ecuId, { weight: entry.image.size });
-    }
-    current.installing = true;
-    this.#enter(update, reporter, "installing");
-    return await this.#transaction(update, verified, reporter, current).run();
-  }
-
-  /** Has the images of all targets on the disk, verified, and knows what each target is now. */
-  async #fetchVerified(
-    update: JournalUpdate,
-    reporter: UpdateReporter,
-    signal: AbortSignal,
-    onStage: (stage: string) => void,
-  ): Promise<Verified> {
-    const { bus, parallelReads, directions } = this.#options;
-    onStage("metadata");
-    const directed = await directions.of(update, signal);
-    const fetched = await this.#fetch(update, {
-      check: (manifest) => directions.match(manifest, directed),
-      onStage,
-      onEnter: (status) => this.#enter(update, reporter, status),
-      onProgress: (share) => reporter.stage(share),
-      signal,
-    });
-    const zones = [...Map.groupBy(fetched.targets, ({ ecu }) => ecu.zonalGatewayId).values()];
-    const found = await Promise.all(zones.map((zone) =>
-      mapBounded(zone, parallelReads, async (target) =>
-        [
-          target.ecu.ecuId,
-          await checkHardware(target, bus, `update ${update.updateId}`, signal),
-        ] as const)
-    ));
-    return { ...fetched, found: new Map(found.flat()) };
-  }
-
-  async #fetch(
-    update: JournalUpdate,
-    options: Pick<FetchOptions, "check" | "onStage" | "onEnter" | "onProgress" | "signal">,
-  ): Promise<FetchedPackage> {
-    try {
-      return await fetchPackage(update, { ...this.#options, ...options, log: this.#log });
-    } catch (error) {
-      options.signal.throwIfAborted();
-      throw this.#options.directions.refused(error);
-    }
-  }
-
-  /** An update that is gone on with is not told to be further back than it was. */
-  #enter(update: JournalUpdate, reporter: UpdateReporter, status: UpdateStatus): void {
-    if (stages.indexOf(status) <= stages.indexOf(update.status)) return;
-    this.#options.journal.setStatus(update.updateId, status);
-    reporter.enter(status);
-    this.#log.info(`Update ${update.updateId}: ${status}`);
-  }
-
-  #transaction(
-    update: JournalUpdate,
-    verified: Verified | undefined,
-    reporter: UpdateReporter,
-    current: Current,
-  ): InstallTransaction {
-    const { journal, bus, images, backups, settings } = this.#options;
-    const { updateId } = update;
-    const progress = new Map<string, EcuProgress>();
-    return new InstallTransaction({
-      updateId,
-      journal,
-      bus,
-      installation: verified && {
-        image: (entry) => preparedImage(entry, images),
-        targets: verified.targets,
-        found: verified.found,
-      },
-      backups,
-      fingerprint: settings.fingerprint,
-      settings,
-      conditions: async (signal) => {
-        await this.#permissions.waitForConditions(waitingUpdate(current, verified, signal));
-        this.#checkTime(current);
-      },
-      onFailure: (error) => this.#noteFailure(updateId, this.#options.directions.refused(error)),
-      onEcu: ({ ecuId, ...note }) =>
-        reporter.ecu(ecuId, {
-          ...note,
-          ...(note.status === "completed" ? { progress: 100 } : {}),
-          ...(note.status === "installing" ? {} : { bytes: null, speed: null, timeLeft: null }),
-        }),
-      onStep: (ecuId, step, done, total) => {
-        const own = progress.get(ecuId) ?? new EcuProgress();
-        progress.set(ecuId, own);
-        reporter.ecu(ecuId, own.at(step, done, total));
-      },
-      cancel: current.cancel.signal,
-      stop: this.#stopping.signal,
-      log: this.#log,
-    });
-  }
-
   /** The time has run out: it is as if somebody had cancelled the update, and as late. */
-  #timeOut(current: Current): void {
+  #timeOut(current: UpdateRun): void {
     const { journal } = this.#options;
-    const { updateId, terms: { deadline }, cancel } = current;
-    if (cancel.signal.aborted) return;
+    const { updateId, terms: { deadline } } = current;
+    if (current.isCancelled) return;
     const until = deadline === null ? "" : ` at ${new Date(deadline).toISOString()}`;
     if (isPastCancel(journal.get(updateId)?.phase ?? null)) {
       this.#log.warn(
@@ -444,18 +264,7 @@ export class UpdateRunner {
     }
     const reason = `its time ran out${until}`;
     journal.transaction(() => this.cancel(updateId, reason));
-    cancel.abort(new CancelRequested(reason));
-  }
-
-  /** @throws the cancel's reason */
-  #checkTime(current: Current): void {
-    const { updateId, terms, cancel } = current;
-    if (this.#options.timer.left(updateId, terms) <= 0) this.#timeOut(current);
-    cancel.signal.throwIfAborted();
-  }
-
-  #noteFailure(updateId: string, error: unknown): void {
-    this.#options.terms.setRetryable(updateId, mayBeMended(error));
+    current.cancel(reason);
   }
 
   /** Writes the end down together with the report of it. ECUs that were not begun never will be. */
@@ -504,13 +313,4 @@ export class UpdateRunner {
     }
     await images.trim(new Set([...journal.installedImages().values()].map(({ sha256 }) => sha256)));
   }
-}
-
-function waitingUpdate(
-  { updateId, reporter }: Current,
-  verified: Verified | undefined,
-  signal: AbortSignal,
-): WaitingUpdate {
-  const conditions = verified?.manifest.conditions ?? [];
-  return { updateId, conditions, onWait: (wait) => reporter.wait(wait), signal };
 }
