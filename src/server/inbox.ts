@@ -104,6 +104,7 @@ export class Inbox {
     const outcome = await this.#takeChecked(message, payload);
     const { channel, transport } = message;
     this.#options.metrics.messages.inc({ channel, transport, result: outcome.result });
+    if (outcome.result !== "rejected") return outcome;
     return { ...outcome, messageId: message.messageId ?? messageIdIn(payload) };
   }
 
@@ -172,7 +173,7 @@ export class Inbox {
       const reason = `message_id: expected ${message.messageId} as beside the payload, got ${inside}`;
       return await this.#refuse(message, reason, excerpt(payload));
     }
-    return await act(parsed.data);
+    return { ...await act(parsed.data), messageId: message.messageId ?? inside };
   }
 
   async #telemetry(message: IncomingMessage, value: z.output<typeof telemetrySchema>): Promise<Outcome> {
