@@ -40,15 +40,18 @@ function builtLauncher(): Promise<string> {
   return launcher;
 }
 
+/** Whichever test comes first waits until the launcher is built. */
+const building = { timeout: 900_000 };
+
 /** Registers a test that needs the launcher. */
 export function launcherTest(name: string, run: (bench: LauncherBench) => Promise<void>): void {
-  unlessMissing(name, [cargo].filter((peer) => !present(peer)), () => onBench(run));
+  unlessMissing(name, [cargo].filter((peer) => !present(peer)), () => onBench(run), building);
 }
 
 /** Registers a test of the launcher that mounts file systems, as root. */
 export function mountTest(name: string, run: (bench: LauncherBench) => Promise<void>): void {
   const missing = [cargo].filter((peer) => !present(peer));
-  unlessMissing(name, canMount() ? missing : [...missing, mounts], () => onBench(run));
+  unlessMissing(name, canMount() ? missing : [...missing, mounts], () => onBench(run), building);
 }
 
 function canMount(): boolean {

@@ -10,14 +10,14 @@ bus = can.Bus(interface="slcan", channel=device, bitrate=500000, ttyBaudrate=115
 
 def send(data):
     frame = can.Message(arbitration_id=request_id, data=data, is_extended_id=request_id > 0x7FF)
-    bus.send(frame, timeout=2)
+    bus.send(frame, timeout=30)
 
 
 def receive():
     while True:
-        frame = bus.recv(timeout=5)
+        frame = bus.recv(timeout=30)
         if frame is None:
-            sys.exit("no frame within 5 s")
+            sys.exit("no frame within 30 s")
         if frame.arbitration_id == response_id:
             return bytes(frame.data)
 

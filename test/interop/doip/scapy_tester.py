@@ -11,8 +11,11 @@ from scapy.contrib.automotive.uds import UDS, UDS_RDBI
 address, port, version = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 header = {"protocol_version": version, "inverse_version": 0xFF ^ version}
 
+# Seconds that an answer may take on a machine that is busy with other things.
+patience = 30
+
 udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-udp.settimeout(3)
+udp.settimeout(patience)
 
 
 def ask(packet):
@@ -38,24 +41,24 @@ print("nack", hex(nack.payload_type), nack.nack)
 
 # scapy's own sockets speak version 0x02 when they activate routing.
 uds = UDS_DoIPSocket(address, port, source_address=0x0E00, target_address=0x1001)
-answer = uds.sr1(UDS() / UDS_RDBI(identifiers=[0xF190]), timeout=3, verbose=False)
+answer = uds.sr1(UDS() / UDS_RDBI(identifiers=[0xF190]), timeout=patience, verbose=False)
 print("uds socket", bytes(answer).hex())
 uds.close()
 
 doip = DoIPSocket(address, port, source_address=0x0E01, target_address=0x1001)
 request = DoIP(payload_type=0x8001, source_address=0x0E01, target_address=0x1001, **header) / UDS() / UDS_RDBI(
     identifiers=[0xF190])
-answer = doip.sr1(request, timeout=3, verbose=False)
+answer = doip.sr1(request, timeout=patience, verbose=False)
 print("doip socket", answer.protocol_version, hex(answer.source_address), hex(answer.target_address),
       bytes(answer.payload).hex())
 refused = doip.sr1(
     DoIP(payload_type=0x8001, source_address=0x0E01, target_address=0x1777, **header) / UDS() / UDS_RDBI(
-        identifiers=[0xF190]), timeout=3, verbose=False)
+        identifiers=[0xF190]), timeout=patience, verbose=False)
 print("refused", hex(refused.payload_type), hex(refused.nack_code))
 doip.close()
 
 # Denied: the entity knows no tester 0x1234.
-plain = socket.create_connection((address, port), timeout=3)
+plain = socket.create_connection((address, port), timeout=patience)
 plain.sendall(bytes(DoIP(payload_type=0x0005, source_address=0x1234, **header)))
 denial = DoIP(plain.recv(4096))
 print("denied", hex(denial.payload_type), hex(denial.routing_activation_response), plain.recv(1) == b"")

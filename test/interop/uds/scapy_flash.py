@@ -32,7 +32,7 @@ def receive(timeout):
     return DoIP(header + exactly(int.from_bytes(header[4:], "big")))
 
 
-def ask(request, timeout=5):
+def ask(request, timeout=30):
     stream.sendall(bytes(DoIP(payload_type=0x8001, source_address=tester, target_address=target) / UDS() / request))
     try:
         while True:
