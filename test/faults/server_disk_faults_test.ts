@@ -1,7 +1,8 @@
 // The server's disk fails at any write of an update - full, broken, or taking a part of the bytes, once or until somebody sees
 // to it: nothing half written is given out, no request ends in anything but an answer that says what is wrong, and the second try
 // succeeds. ZONEBENCH_FULL_SWEEP=1 fails every operation; without it a part of them. The embedded database may stand still where
-// its log cannot be written: what it was asked waits 30 s for the end of its limit then, which takes the full sweep its time.
+// its log cannot be written: what it was asked waits 30 s for the end of its limit then, and the second try for the database,
+// which takes the full sweep its time.
 
 import assert from "node:assert/strict";
 import type { DiskFault, FailDiskOptions } from "../support/disk_faults.ts";
@@ -75,6 +76,7 @@ async function sweep(world: ServerDiskWorld, { faults, options, first, stride }:
       const end = tried.failed === undefined ? "done" : `${tried.failed.step} ${tried.failed.code}`;
       ends[end] = (ends[end] ?? 0) + 1;
       try {
+        await world.answering();
         await world.assertWhole();
         await world.converge();
         await world.assertWhole();

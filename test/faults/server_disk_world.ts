@@ -6,16 +6,25 @@ import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { openPackage } from "../../src/codec/open_package.ts";
 import { CodecPool } from "../../src/codec/pool.ts";
-import { ProblemError } from "../../src/contract/client.ts";
+import { ProblemError, RestClient } from "../../src/contract/client.ts";
 import { routes } from "../../src/contract/routes.ts";
 import { importSigningKey, type VerifyKey } from "../../src/pqc/signature.ts";
 import { verifyFully } from "../../src/uptane/verify/full.ts";
 import { provision } from "../../src/uptane/verify/provision.ts";
 import { metadataFetcher } from "../../src/vmg/uptane/metadata_fetcher.ts";
 import { noise, sha256 } from "../codec/support.ts";
-import { chunks, ecu, report, startTestServer, type TestServer, vinA } from "../server/running_server.ts";
+import {
+  type Caller,
+  chunks,
+  ecu,
+  report,
+  startTestServer,
+  type TestServer,
+  vinA,
+} from "../server/running_server.ts";
 import { type DiskFault, failDisk, type FailDiskOptions, reachThreads } from "../support/disk_faults.ts";
 import { prepareEmbedded } from "../support/embedded.ts";
+import { eventually } from "../support/program.ts";
 import { MemoryStore } from "../uptane/fake_repositories.ts";
 
 /** What a try came to. */
@@ -26,6 +35,8 @@ export interface Try {
   readonly injected: number;
 }
 
+/** Longest wait for an answer in ms: for a turn on a database that stands still, and for the end of its own limit. */
+const patience = 90_000;
 const ecuType = "BODY_CONTROLLER";
 const size = 40_000;
 const common = noise(size, 1);
@@ -74,7 +85,7 @@ export class ServerDiskWorld implements AsyncDisposable {
     this.#keys.set(publicKey.keyId, publicKey);
     const root = (name: string) => Deno.readFile(join(this.#data, "repo", name, "1.root.json"));
     await provision(this.#trusted, { director: await root("director"), image: await root("image") });
-    await this.server.vehicleA.rest.call(routes.registerVehicle, {
+    await this.#vehicle.call(routes.registerVehicle, {
       body: { vin: vinA, vehicle_model: "M", vehicle_year: 2026, vmg_id: "VMG-A" },
     });
     await this.#add(1);
@@ -85,6 +96,30 @@ export class ServerDiskWorld implements AsyncDisposable {
   get server(): TestServer {
     if (this.#server === undefined) throw new TypeError("the server was not started");
     return this.#server;
+  }
+
+  #patient({ dispatcher }: Caller): RestClient {
+    return new RestClient({ origin: this.server.origin, dispatcher, timeout: patience });
+  }
+
+  get #vehicle(): RestClient {
+    return this.#patient(this.server.vehicleA);
+  }
+
+  get #operator(): RestClient {
+    return this.#patient(this.server.operator);
+  }
+
+  /** Waits until the database answers: what it was asked when its disk failed may stand still until its limit. */
+  async answering(): Promise<void> {
+    await eventually("the database answers", async () => await this.#health() === 200 || undefined, patience);
+  }
+
+  async #health(): Promise<number> {
+    const { hostname, port } = this.server.server.local;
+    const health = await fetch(`http://${hostname}:${port}/healthz`);
+    await health.body?.cancel();
+    return health.status;
   }
 
   /** Tries to bring the vehicle the next version while the disk fails. */
@@ -104,7 +139,7 @@ export class ServerDiskWorld implements AsyncDisposable {
   /** Tries it on a disk that works, which succeeds; the vehicle's next version is another one. */
   async converge(): Promise<void> {
     const updateId = await this.#update();
-    await this.server.vehicleA.rest.call(routes.reportUpdate, {
+    await this.#vehicle.call(routes.reportUpdate, {
       body: { vehicle_id: vinA, update_id: updateId, status: "cancelled", progress: 0 },
     });
     this.#version++;
@@ -113,7 +148,7 @@ export class ServerDiskWorld implements AsyncDisposable {
   /** What is given out, and what lies under a name that tells its content, is whole. */
   async assertWhole(): Promise<void> {
     await this.#verify();
-    const { images } = await this.server.operator.rest.call(routes.listFirmware, { query: {} });
+    const { images } = await this.#operator.call(routes.listFirmware, { query: {} });
     assert.ok(images.length > 0);
     for (const folder of ["images", "packages", "deltas"]) {
       for await (const { name } of Deno.readDir(join(this.#data, folder))) {
@@ -129,10 +164,7 @@ export class ServerDiskWorld implements AsyncDisposable {
       if (hash === undefined || name.endsWith(".tmp")) continue;
       assert.equal(sha256(await Deno.readFile(path)), hash, path);
     }
-    const { hostname, port } = this.server.server.local;
-    const health = await fetch(`http://${hostname}:${port}/healthz`);
-    await health.body?.cancel();
-    assert.equal(health.status, 200);
+    assert.equal(await this.#health(), 200);
   }
 
   /** Names of files that were begun and are still there. */
@@ -147,7 +179,7 @@ export class ServerDiskWorld implements AsyncDisposable {
   }
 
   async #add(version: number): Promise<void> {
-    await this.server.operator.rest.upload(routes.addFirmware, {
+    await this.#operator.upload(routes.addFirmware, {
       query: {
         ecu_type: ecuType,
         hw_version: "HW1",
@@ -163,7 +195,7 @@ export class ServerDiskWorld implements AsyncDisposable {
 
   /** An image comes in, the vehicle reports, asks for its package, and verifies all of it. @returns the update */
   async #update(): Promise<string> {
-    const { rest, dispatcher } = this.server.vehicleA;
+    const rest = this.#vehicle;
     const [before, version] = [this.#version, this.#version + 1];
     const base = imageOf(before);
     const target = imageOf(version);
@@ -176,16 +208,15 @@ export class ServerDiskWorld implements AsyncDisposable {
     );
     const targets = await step("metadata", () => this.#verify());
     assert.deepEqual(targets, [["ECU_1", sha256(target)]]);
-    const download = await dispatcher.request({
-      origin: this.server.origin,
-      path: download_url,
-      method: "GET",
+    const bytes = await step("download", async () => {
+      const id = download_url.slice(download_url.lastIndexOf("/") + 1);
+      const { body } = await rest.open(routes.downloadPackage, { path: { id } });
+      return new Uint8Array(await body.arrayBuffer());
     });
-    assert.equal(download.statusCode, 200);
     const folder = await Deno.makeTempDir({ prefix: "server-disk-vehicle-" });
     try {
       const path = join(folder, "package");
-      await Deno.writeFile(path, new Uint8Array(await download.body.arrayBuffer()));
+      await Deno.writeFile(path, bytes);
       await Deno.writeFile(join(folder, "base"), base);
       const opened = await openPackage(path, {
         verifyKeys: this.#keys,
@@ -206,11 +237,11 @@ export class ServerDiskWorld implements AsyncDisposable {
   async #verify(): Promise<[string, string][]> {
     const { targets } = await verifyFully({
       store: this.#trusted,
-      fetcher: metadataFetcher(this.server.vehicleA.rest, vinA),
+      fetcher: metadataFetcher(this.#vehicle, vinA),
       time: new Date(),
       vehicleId: vinA,
       ecus: [{ ecuId: "ECU_1", hardwareId: "HW1" }],
-      signal: AbortSignal.timeout(30_000),
+      signal: AbortSignal.timeout(patience),
       alwaysImage: true,
     });
     return targets.map(({ ecuId, hashes }) => [ecuId, hashes.sha256]);
