@@ -26,12 +26,23 @@ export interface LinkClockOptions {
 /** Guesses at most: 40 years by halves down to a minute. */
 const mostGuesses = 25;
 
+/** Time between two searches for a time at which the server's certificate is good, where there is none, milliseconds. */
+const searchPause = 60_000;
+
 /** The clock of one gateway's connections. */
 export class LinkClock {
   readonly #options: LinkClockOptions;
   readonly #machine: () => number;
   readonly #stopping = new AbortController();
+  /** The TLS engine keeps something for each clock that it is given: these two serve for all searches. */
+  readonly #guessed = () => this.#guess;
+  readonly #corrected = () => this.#machine() + this.#off;
+  #guess = 0;
+  /** How far the machine's clock is behind, milliseconds. */
+  #off = 0;
   #clock: (() => number) | undefined;
+  /** When a search may begin again that would find as little as the last one. */
+  #again = -Infinity;
   #running: Promise<void> = Promise.resolve();
   #busy = false;
 
@@ -49,6 +60,7 @@ export class LinkClock {
   /** A connection could not be made. If that is for the time, the clock is set right meanwhile; the next try finds it so. */
   failed(error: unknown): void {
     if (this.#busy || this.#stopping.signal.aborted || !isForTheTime(error)) return;
+    if (performance.now() < this.#again) return;
     this.#busy = true;
     this.#running = this.#correct().finally(() => this.#busy = false);
   }
@@ -66,15 +78,15 @@ export class LinkClock {
     // The latest time that is known is the best guess for a server that was met then.
     let guess = low;
     for (let guesses = 0; guesses < mostGuesses && low <= guess && guess <= high; guesses++) {
-      const time = guess;
+      this.#guess = guess;
       try {
-        const attested = await attest(() => time, this.#stopping.signal);
+        const attested = await attest(this.#guessed, this.#stopping.signal);
         this.#set(attested);
         return;
       } catch (error) {
         if (this.#stopping.signal.aborted) return;
-        if (error instanceof CertificateExpired) high = time - 1;
-        else if (error instanceof CertificateNotYetValid) low = time + 1;
+        if (error instanceof CertificateExpired) high = guess - 1;
+        else if (error instanceof CertificateNotYetValid) low = guess + 1;
         else {
           log.warn(`The time is not attested: ${explain(error)}`);
           return;
@@ -82,14 +94,17 @@ export class LinkClock {
       }
       guess = Math.floor((low + high) / 2);
     }
+    this.#again = performance.now() + searchPause;
     log.warn("The time is not attested: the server's certificate is good at no time that it could be now");
   }
 
   #set(attested: Date): void {
-    const off = attested.getTime() - this.#machine();
-    this.#clock = () => this.#machine() + off;
+    this.#off = attested.getTime() - this.#machine();
+    this.#clock = this.#corrected;
     this.#options.log.warn(
-      `This machine's clock is off by ${Math.round(Math.abs(off) / 1000)} s: it is ${attested.toISOString()}`,
+      `This machine's clock is off by ${
+        Math.round(Math.abs(this.#off) / 1000)
+      } s: it is ${attested.toISOString()}`,
     );
   }
 }

@@ -17,11 +17,13 @@ function clockOf(
   more: { latest?: Date; machine?: () => number } = {},
 ) {
   const guesses: number[] = [];
+  const clocks = new Set<() => number>();
   const clock = new LinkClock({
     validity: own,
     latest: () => more.latest,
     machine: more.machine,
     attest: (by) => {
+      clocks.add(by);
       const guess = by();
       guesses.push(guess);
       if (guess > good[1]) return Promise.reject(expired);
@@ -30,7 +32,7 @@ function clockOf(
     },
     log: silentLogger,
   });
-  return { clock, guesses };
+  return { clock, guesses, clocks };
 }
 
 Deno.test("the machine's clock is kept while nothing fails for the time", async () => {
@@ -77,4 +79,35 @@ Deno.test("a certificate that is good at no possible time is given up", async ()
   await clock.stop();
   assert.equal(clock.clock, undefined);
   assert.deepEqual(guesses, [own.notBefore.getTime()]);
+});
+
+Deno.test("all searches guess with one clock, for which the TLS engine keeps what it needs", async () => {
+  const good = [at("2026-01-01"), at("2026-03-01")] as const;
+  const { clock, guesses, clocks } = clockOf(good, at("2026-02-01"), { machine: () => at("1999-01-01") });
+  const found = new Set<unknown>();
+  for (let search = 0; search < 3; search++) {
+    const before = guesses.length;
+    clock.failed(expired);
+    while (guesses.length === before || guesses.at(-1)! < good[0] || guesses.at(-1)! > good[1]) {
+      await Promise.resolve();
+    }
+    while (clock.clock?.() !== at("2026-02-01")) await Promise.resolve();
+    // The search has ended when another may begin.
+    await new Promise((resolve) => setTimeout(resolve, 0));
+    found.add(clock.clock);
+  }
+  assert.ok(guesses.length > 6);
+  assert.equal(clocks.size, 1);
+  assert.equal(found.size, 1);
+  await clock.stop();
+});
+
+Deno.test("a search that can find nothing is not made again with each connection that fails", async () => {
+  const { clock, guesses } = clockOf([at("2010-01-01"), at("2011-01-01")], at("2010-06-01"));
+  for (let tries = 0; tries < 5; tries++) {
+    clock.failed(expired);
+    await new Promise((resolve) => setTimeout(resolve, 0));
+  }
+  assert.equal(guesses.length, 1);
+  await clock.stop();
 });
