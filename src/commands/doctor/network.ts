@@ -5,8 +5,8 @@ import { placeGateways } from "../bench_description.ts";
 import { bracketed } from "../common.ts";
 import type { Check, Context, Finding, Health } from "./check.ts";
 
-/** Longest wait for the local listener, ms. */
-const healthLimit = 3000;
+/** Longest wait for the local listener, ms. Where none is, that is known at once; a busy one is not to be taken for another program. */
+const healthLimit = 10_000;
 
 /** What the server of this configuration says, if one runs. */
 export async function healthOf({ server }: Config): Promise<Health | undefined> {
