@@ -13,21 +13,14 @@ import { TrustedRepository } from "../../../src/uptane/verify/repository.ts";
 import { updateRepository } from "../../../src/uptane/verify/update.ts";
 import { RepositoryAuthor } from "../../../src/server/uptane/repository_author.ts";
 import {
-  RepositoryDirectory,
+  type RepositoryDirectory,
   RepositoryDirectoryError,
 } from "../../../src/server/uptane/repository_directory.ts";
 import { renewal } from "../../../src/server/uptane/renewal.ts";
-import type { RoleSetting, RootRole, Written } from "../../../src/server/uptane/roles.ts";
+import type { Written } from "../../../src/server/uptane/roles.ts";
 import { image, inDays, MemoryStore, now, refused, signers } from "../../uptane/fake_repositories.ts";
+import { settings, withRepositories } from "./folder.ts";
 
-const one: RoleSetting = { algorithms: ["ecdsa-p256"], threshold: 1 };
-const settings: Record<RootRole, RoleSetting> = {
-  root: one,
-  timestamp: one,
-  snapshot: one,
-  targets: one,
-  time: one,
-};
 const ecdsa = { make: ["ecdsa-p256"] } as const;
 const [stranger, other] = await signers(2);
 
@@ -41,19 +34,14 @@ class Folder {
   }
 
   static async with(run: (folder: Folder) => Promise<void>): Promise<void> {
-    const path = await Deno.makeTempDir();
-    try {
-      const folder = new Folder(new RepositoryDirectory(join(path, "repo")));
-      await folder.directory.locked(async () => {
-        await folder.author.found("image", settings);
-        const root = await folder.directory.read("image", "1.root.json");
-        assert.ok(root);
-        folder.store.repositories.set("image", new Map([["root.json", root]]));
-        await run(folder);
-      });
-    } finally {
-      await Deno.remove(path, { recursive: true });
-    }
+    await withRepositories(async (directory) => {
+      const folder = new Folder(directory);
+      await folder.author.found("image", settings);
+      const root = await directory.read("image", "1.root.json");
+      assert.ok(root);
+      folder.store.repositories.set("image", new Map([["root.json", root]]));
+      await run(folder);
+    });
   }
 
   /** What a vehicle that has seen all before finds, and in which role. */
