@@ -2,7 +2,7 @@
 
 import { join } from "node:path";
 import { type ArchiveOptions, writeArchive } from "../../launcher/archive.ts";
-import { type Peer, present, unlessMissing } from "./peers.ts";
+import { longTest, type Peer, present, unlessMissing } from "./peers.ts";
 
 const repository = new URL("../../", import.meta.url).pathname;
 const decoder = new TextDecoder();
@@ -40,18 +40,15 @@ function builtLauncher(): Promise<string> {
   return launcher;
 }
 
-/** Whichever test comes first waits until the launcher is built. */
-const building = { timeout: 900_000 };
-
 /** Registers a test that needs the launcher. */
 export function launcherTest(name: string, run: (bench: LauncherBench) => Promise<void>): void {
-  unlessMissing(name, [cargo].filter((peer) => !present(peer)), () => onBench(run), building);
+  unlessMissing(name, [cargo].filter((peer) => !present(peer)), () => onBench(run), longTest);
 }
 
 /** Registers a test of the launcher that mounts file systems, as root. */
 export function mountTest(name: string, run: (bench: LauncherBench) => Promise<void>): void {
   const missing = [cargo].filter((peer) => !present(peer));
-  unlessMissing(name, canMount() ? missing : [...missing, mounts], () => onBench(run), building);
+  unlessMissing(name, canMount() ? missing : [...missing, mounts], () => onBench(run), longTest);
 }
 
 function canMount(): boolean {

@@ -2,7 +2,7 @@
 // files, an empty environment, a home folder of its own. Needs root.
 
 import { basename, join } from "node:path";
-import { unlessMissing } from "./peers.ts";
+import { longTest, unlessMissing } from "./peers.ts";
 import type { Peer } from "./peers.ts";
 import { rootHome } from "./root_home.ts";
 
@@ -31,7 +31,7 @@ export function fieldTest(
   unlessMissing(name, [...missing, ...peers], async () => {
     await using machine = await FieldMachine.make();
     await run(machine);
-  });
+  }, longTest);
 }
 
 function isFile(path: string): boolean {

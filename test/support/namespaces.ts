@@ -1,7 +1,7 @@
 // Network namespaces of a test's own: a server behind a router, and a vehicle that is in reach of one radio tower at a time.
 // Addresses stay within the namespaces; the machine's own network is not touched.
 
-import { type Peer, unlessMissing } from "./peers.ts";
+import { longTest, type Peer, unlessMissing } from "./peers.ts";
 
 const install = "apt-get install iproute2 (and run as root, where network namespaces are allowed)";
 
@@ -72,7 +72,7 @@ export function aloneTest(name: string, missing: Missing[], run: (within: string
     } finally {
       ip("netns", "delete", namespace);
     }
-  });
+  }, longTest);
 }
 
 /** Registers a test that needs a {@link Drive}; skipped, with a line that says so, where none can be made. */

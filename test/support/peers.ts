@@ -70,6 +70,9 @@ export function interopTest(
   unlessMissing(name, needs.filter((peer) => !present(peer)), run);
 }
 
+/** What a test has that builds something, or follows a whole document, ms; see limit.ts. */
+export const longTest = { timeout: 900_000 } as const;
+
 /**
  * Registers a test; skips it where something is missing, and says what.
  * @param options `timeout`: longest it may take, ms, where that is more than any test may

@@ -4,7 +4,7 @@
 import { join } from "node:path";
 import { executable } from "./field_machine.ts";
 import { ownName } from "./namespaces.ts";
-import { present, unlessMissing } from "./peers.ts";
+import { longTest, present, unlessMissing } from "./peers.ts";
 import { pythonPackages } from "./python_packages.ts";
 
 const decoder = new TextDecoder();
@@ -62,8 +62,7 @@ export function podmanTest(
   unlessMissing(name, missing(), async (context) => {
     await using podman = await Podman.make();
     await test(podman, context);
-    // Images are made of packages that are unpacked one by one.
-  }, { timeout: 900_000 });
+  }, longTest);
 }
 
 export class Podman implements AsyncDisposable {
