@@ -81,7 +81,7 @@ export async function readSoftwareRanges(client: UdsClient, did: number): Promis
 export interface BackupOptions {
   /** Folder of the backups; made when it is not there. */
   directory: string;
-  /** Name of the file in it. */
+  /** Name of the file in it: the update's id and `_` at its beginning, see {@link removeBackups}. */
   file: string;
   /** What is read, as {@link rangesToSave} gives it. */
   ranges: readonly Segment[];
@@ -155,7 +155,7 @@ export async function openBackup(directory: string, backup: Backup): Promise<Fir
 export async function removeBackups(directory: string, updateId: string): Promise<void> {
   try {
     for await (const { name } of Deno.readDir(directory)) {
-      if (name.startsWith(updateId)) await Deno.remove(join(directory, name));
+      if (name.startsWith(`${updateId}_`)) await Deno.remove(join(directory, name));
     }
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
