@@ -129,7 +129,8 @@ Deno.test("one message for which the server refuses a whole batch is found and g
     return { status: 200, body: { accepted: messages.map(({ message_id }) => message_id), rejected: [] } };
   });
   const vmg = await bench.vmg();
-  await bench.server.until("the eighth", () => stored.includes(8));
+  // A slow machine has the eighth in the first batch already: it is given up with the second.
+  await bench.server.until("the eighth", () => stored.includes(8) && vmg.link.messagesDropped > 0);
   assert.deepEqual(stored.slice(0, 8), [0, 1, 3, 4, 5, 6, 7, 8]);
   assert.equal(vmg.link.messagesDropped, 1);
   const said = bench.lines.filter((line) => line.includes("two is too many"));
