@@ -146,7 +146,7 @@ async function addFile(file: string, options: AddOptions): Promise<void> {
     print(`Next: zonebench update start --vin VIN`);
     return;
   }
-  print(`Not given to vehicles yet: keys of the Image repository's targets are not where the server is`);
+  print(`Not given to vehicles yet: keys of the role that signs it are not where the server is`);
   const waiting = image.staged_file ?? "staged/image/N.targets.json";
   print(`Next, in the folder of the repositories: zonebench repo sign ${waiting} --key FILE`);
   print(`then: zonebench repo publish`);
