@@ -5,6 +5,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { commandsIn } from "../support/documents.ts";
 import { aloneTest } from "../support/namespaces.ts";
+import { throughNpx } from "../support/npx.ts";
 import { peers, present } from "../support/peers.ts";
 import { Serving, temporaryFolder } from "../support/program.ts";
 
@@ -125,26 +126,15 @@ class Reader implements AsyncDisposable {
   }
 }
 
-/** Whether npx has this version of Deno in its cache; it is fetched where it is not. */
-function npxHasDeno(): boolean {
-  try {
-    const { success, stdout } = new Deno.Command("npx", {
-      args: ["-y", `deno@${Deno.version.deno}`, "--version"],
-      env: { NO_COLOR: "1" },
-      stdin: "null",
-      stderr: "null",
-    }).outputSync();
-    return success && decoder.decode(stdout).startsWith(`deno ${Deno.version.deno}`);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
-  }
-}
+/** npx has this version of Deno in its cache; it is fetched where it is not. */
+const npxHasDeno = throughNpx(`deno@${Deno.version.deno}`, "--version")?.startsWith(
+  `deno ${Deno.version.deno}`,
+);
 
 const needed = [peers.curl, peers.mosquittoClients, peers.microbit, peers.pythonCan, peers.socat];
 const missing = [
   ...needed.filter((peer) => !present(peer)),
-  ...npxHasDeno() ? [] : [{ command: "npx", install: "apt-get install npm, with a registry in reach" }],
+  ...npxHasDeno ? [] : [{ command: "npx", install: "apt-get install npm, with a registry in reach" }],
 ];
 
 /** Documents whose blocks are to be copied; those on installing and running a service are about other machines. */

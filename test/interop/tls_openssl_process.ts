@@ -1,29 +1,21 @@
 // OpenSSL 3.5 as a TLS peer: a process of Node.js 24 that runs tls_openssl_peer.cjs, and what it says.
 
 import { fileURLToPath } from "node:url";
+import { throughNpx } from "../support/npx.ts";
 import type { Peer } from "../support/peers.ts";
 import type { TestCredentials } from "../tls/engine/support.ts";
 
 const install = "npx -y node@24 --version";
 
-/** Where npm keeps Node.js 24; a path that is not there when it cannot be had. */
-function node24(): string {
-  try {
-    const { success, stdout } = new Deno.Command("npx", {
-      args: ["-y", "node@24", "-p", "process.versions.openssl.startsWith('3.5') ? process.execPath : ''"],
-      stdin: "null",
-      stderr: "null",
-    }).outputSync();
-    const path = new TextDecoder().decode(stdout).trim();
-    if (success && path !== "") return path;
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  }
-  return "node@24";
-}
+/** Where npm keeps it; nothing when its OpenSSL is another. */
+const node24 = throughNpx(
+  "node@24",
+  "-p",
+  "process.versions.openssl.startsWith('3.5') ? process.execPath : ''",
+);
 
-/** Node.js 24. */
-export const openssl: Peer = { command: node24(), probe: ["--version"], install };
+/** Node.js 24; by a name that no program has where it cannot be had. */
+export const openssl: Peer = { command: node24 || "node@24", probe: ["--version"], install };
 
 const pem = (label: string, der: Uint8Array) =>
   `-----BEGIN ${label}-----\n${der.toBase64().replace(/.{64}/g, "$&\n")}\n-----END ${label}-----\n`;
