@@ -7,6 +7,7 @@ import { exists } from "../../src/commands/files.ts";
 import { migrate } from "../../src/server/store/migrate.ts";
 import { migrations } from "../../src/server/store/migrations/mod.ts";
 import { openPglite } from "../../src/server/store/pglite.ts";
+import { turnFile } from "./turns.ts";
 
 /** What a database that is made before has: nothing at all, or this program's tables without rows. */
 export type MadeSchema = "none" | "newest";
@@ -31,7 +32,11 @@ export async function prepareEmbedded(directory: string, schema: MadeSchema = "n
 }
 
 async function makeTemplate(template: string, schema: MadeSchema): Promise<void> {
-  // Beside the template, so that it can be renamed into place: test files that run at once see it whole or not at all.
+  using turn = turnFile(`pglite-${schema}`);
+  await turn.lock(true);
+  // Another test file was first.
+  if (await exists(template)) return;
+  // Beside the template, so that it can be renamed into place: it is there whole or not at all.
   const draft = await Deno.makeTempDir({ dir: dirname(template), prefix: "zonebench-test-pglite-" });
   try {
     if (schema === "newest") await prepareEmbedded(draft);
@@ -41,12 +46,7 @@ async function makeTemplate(template: string, schema: MadeSchema): Promise<void>
     } finally {
       await database.close();
     }
-    try {
-      await Deno.rename(join(draft, "pg"), template);
-    } catch (error) {
-      // Another test file was first.
-      if (!await exists(template)) throw error;
-    }
+    await Deno.rename(join(draft, "pg"), template);
   } finally {
     await Deno.remove(draft, { recursive: true });
   }

@@ -1,13 +1,11 @@
 // Programs of npm's registry, which npx fetches where they are missing.
 
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { turnFile } from "./turns.ts";
 
 /** What a program prints that npx starts; undefined where it cannot be had. One at a time: two that fetch at once spoil npm's cache. */
 export function throughNpx(...args: string[]): string | undefined {
-  const path = join(tmpdir(), `zonebench-test-npx-uid${Deno.uid() ?? 0}.lock`);
-  using lock = Deno.openSync(path, { create: true, write: true });
-  lock.lockSync(true);
+  using turn = turnFile("npx");
+  turn.lockSync(true);
   try {
     const { success, stdout } = new Deno.Command("npx", {
       args: ["-y", ...args],
