@@ -12,14 +12,14 @@ export interface KeyWatchOptions {
   /** What lies there now. */
   read(): Promise<readonly InventoryEntry[]>;
   /** Tells the server. */
-  adopt(entries: readonly InventoryEntry[]): Promise<void>;
+  add(entries: readonly InventoryEntry[]): Promise<void>;
   log: Logger;
   /** Between two looks, in milliseconds. @default 5000 */
   interval?: number;
 }
 
 /** Looks until it is disposed of. What fails is logged, once for the same reason, and tried again. */
-export function watchKeys({ known, read, adopt, log, interval = 5_000 }: KeyWatchOptions): AsyncDisposable {
+export function watchKeys({ known, read, add, log, interval = 5_000 }: KeyWatchOptions): AsyncDisposable {
   if (!(interval > 0)) throw new RangeError(`interval must be above 0 ms, got ${interval}`);
   const stop = new AbortController();
   const watching = watch();
@@ -37,7 +37,7 @@ export function watchKeys({ known, read, adopt, log, interval = 5_000 }: KeyWatc
     while (await delay(interval, stop.signal).then(() => true, () => false)) {
       try {
         const found = await read();
-        if (!isDeepStrictEqual(found, told)) await adopt(found);
+        if (!isDeepStrictEqual(found, told)) await add(found);
         told = found;
         failure = undefined;
       } catch (error) {

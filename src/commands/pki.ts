@@ -188,7 +188,11 @@ async function gatewayFiles(options: CommonOptions): Promise<string> {
   const repository = repositoryFolder(await configOf(options), folders);
   const roots = ["director", "image"].map((name) => join(repository, name, "1.root.json"));
   return `A gateway on another machine needs ca.crt and signing.pub of ${folders.pki} with them, and the first roots of the ` +
-    `repositories, at the same places there: ${roots.join(", ")}`;
+    `repositories, at the same places there: ${
+      roots.join(", ")
+    }. What must come back from it is the key that it signs its ` +
+    `reports with, report.pub in its folder of the vehicle (made at its first start): enter it with ` +
+    `"zonebench repo inventory add --vin VIN --ecu VMG_ID --key report.pub --primary"`;
 }
 
 function tell(result: IssueResult): void {

@@ -148,13 +148,15 @@ export async function startParts(
   }
   let server: RunningServer | undefined;
   if (wants("server")) {
-    const inventory = await knownKeys(config, folders, bench, wants("vmg"));
-    server = await startServer({ ...await serverOptions(config, folders, inventory, log), signal });
-    const { stop, adoptKeys } = server;
+    const known = await knownKeys(config, folders, bench, wants("vmg"));
+    const alone = options.only === "server";
+    const keys = alone ? { foundKeys: known } : { inventory: known };
+    server = await startServer({ ...await serverOptions(config, folders, keys, log), signal });
+    const { stop, addFoundKeys } = server;
     running.defer(() => stop());
-    if (options.only === "server") {
+    if (alone) {
       const read = () => knownKeys(config, folders, undefined, false);
-      running.use(watchKeys({ known: inventory, read, adopt: adoptKeys, log }));
+      running.use(watchKeys({ known, read, add: addFoundKeys, log }));
     }
   }
   const vmgs: RunningVmg[] = [];

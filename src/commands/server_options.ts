@@ -13,11 +13,11 @@ import { uptaneOptions } from "./uptane.ts";
 
 const day = 86_400_000;
 
-/** @param inventory keys of ECUs that this program knows */
+/** @param uptane keys of ECUs that run in this program, or that were found where the server runs */
 export async function serverOptions(
   config: Config,
   folders: DataFolders,
-  inventory: readonly InventoryEntry[],
+  uptane: { inventory: readonly InventoryEntry[] } | { foundKeys: readonly InventoryEntry[] },
   log: Logger,
 ): Promise<ServerOptions> {
   const { offers, trust } = await serverOffers(folders.pki, serverProfiles(config));
@@ -78,7 +78,7 @@ export async function serverOptions(
         minSamples: rule.min_samples,
       })),
     },
-    uptane: { ...uptaneOptions(config, folders), inventory },
+    uptane: { ...uptaneOptions(config, folders), ...uptane },
     maintenance: {
       interval: config.maintenance.interval * 1000,
       offlineAfter: config.maintenance.offline_after * 1000,

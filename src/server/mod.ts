@@ -61,8 +61,8 @@ export interface RunningServer {
   /** With an external broker: where that is. */
   readonly mqtt: Bound;
   readonly local: Bound;
-  /** Enters keys of ECUs that came to be known since the start, in place of others: as `uptane.inventory` in the options. */
-  adoptKeys(entries: readonly InventoryEntry[]): Promise<void>;
+  /** Enters keys of ECUs that were found since the start: as `uptane.foundKeys` in the options. */
+  addFoundKeys(entries: readonly InventoryEntry[]): Promise<void>;
   /** Stops accepting, lets work under way end within the limit, and closes the store. Calling it again waits too. */
   stop(): Promise<void>;
 }
@@ -354,7 +354,7 @@ async function start(options: ServerOptions, undo: Undo[]): Promise<RunningServe
       if (await registry.directingVci(vin) === null) await updates.reports.askForReport(vin);
     }
   }
-  await askForSigned(options.uptane?.inventory ?? []);
+  await askForSigned([...options.uptane?.inventory ?? [], ...options.uptane?.foundKeys ?? []]);
 
   ready = true;
   log.info("OTA Server Running");
@@ -366,8 +366,8 @@ async function start(options: ServerOptions, undo: Undo[]): Promise<RunningServe
     https: { hostname: https.hostname, port: https.port },
     mqtt: { hostname: mqtt.hostname, port: mqtt.port },
     local: { hostname: local.hostname, port: local.port },
-    async adoptKeys(entries) {
-      await inventory.adopt(entries);
+    async addFoundKeys(entries) {
+      await inventory.addFound(entries);
       await askForSigned(entries);
     },
     stop() {

@@ -157,8 +157,10 @@ export interface UptaneOptions {
   versionReports?: "when_known" | "required";
   /** Attested times that one certificate gets in a minute. @default 60 */
   timesPerMinute?: number;
-  /** Keys of ECUs that this program knows: they are entered, in place of others. @default none */
+  /** Keys of ECUs that run in this program: they are entered, in place of others. @default none */
   inventory?: readonly InventoryEntry[];
+  /** Keys of ECUs that lie where the server runs: entered for vehicles that have none entered otherwise. @default none */
+  foundKeys?: readonly InventoryEntry[];
 }
 
 export interface ServerOptions {

@@ -266,15 +266,18 @@ function assemble(
     ...retry,
     log: log.child("HTTPS"),
   });
-  const inbox = new Inbox({
-    vin,
-    vmgId,
-    commands,
-    log: log.child("MQTT"),
-    onControl: (command) => act(command, runner, reporter),
-    onDiagnostic: (request) => responder.accept(request),
-    onConfig: (version, config) => remoteConfig.take(version, config),
-  });
+  // The log says which way a message came.
+  const [inbox, polled] = ["MQTT", "HTTPS"].map((way) =>
+    new Inbox({
+      vin,
+      vmgId,
+      commands,
+      log: log.child(way),
+      onControl: (command) => act(command, runner, reporter),
+      onDiagnostic: (request) => responder.accept(request),
+      onConfig: (version, config) => remoteConfig.take(version, config),
+    })
+  );
   const mqtt = new Link({
     vin,
     vmgId,
@@ -317,7 +320,7 @@ function assemble(
     rest,
     outbox,
     away: () => mqtt.away,
-    take: (topic, payload) => inbox.take(topic, payload),
+    take: (topic, payload) => polled.take(topic, payload),
     fallbackAfter: link.fallbackAfter ?? 30_000,
     pollInterval: link.pollInterval ?? 60_000,
     batchInterval: link.batchInterval ?? 1_000,

@@ -35,7 +35,7 @@ Deno.test("a server is told once of keys that came to be there, and again when t
       looked.resolve();
       return failing ? Promise.reject(new Error("cannot be read")) : Promise.resolve(there);
     },
-    adopt: (entries) => Promise.resolve(void told.push(entries.map(({ ecu_id }) => ecu_id))),
+    add: (entries) => Promise.resolve(void told.push(entries.map(({ ecu_id }) => ecu_id))),
   });
   await seen();
   assert.deepEqual(told, []);

@@ -211,7 +211,10 @@ async function refusing(take: () => Promise<Verdict>): Promise<Verdict> {
     return await take();
   } catch (error) {
     if (error instanceof UptaneError) {
-      throw new HttpProblem(422, `the report is refused: ${error.message} (Uptane ${error.clause})`, {
+      const hint = error.code === "manifest_signed" || error.code === "report_signed"
+        ? `; the keys that count are those of "zonebench repo inventory list"`
+        : "";
+      throw new HttpProblem(422, `the report is refused: ${error.message} (Uptane ${error.clause})${hint}`, {
         code: error.code,
         cause: error,
       });

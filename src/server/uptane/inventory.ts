@@ -9,6 +9,13 @@ import type { InventoryEcu, ReportMemory } from "../../uptane/report.ts";
 import type { EcuKeyRow, Store } from "../store/mod.ts";
 import { InvalidArgumentError } from "../store/errors.ts";
 
+/** What was given for a vehicle and is not in the inventory. */
+interface Compared {
+  readonly vin: string;
+  readonly other: { entry: InventoryEntry; models: KeyModel[] }[];
+  readonly absent: { entry: InventoryEntry; models: KeyModel[] }[];
+}
+
 /** The inventory in the database. */
 export class Inventory {
   readonly #store: Store;
@@ -26,27 +33,65 @@ export class Inventory {
    */
   async add(entry: InventoryEntry): Promise<InventoryEcuAnswer> {
     const row = await this.#enter(entry, await modelsOf(entry.keys));
+    this.#log.info(`Keys of ${row.ecuId} of ${row.vin} entered`, {
+      primary: row.primary,
+      keys: row.keys.length,
+    });
     return toAnswer(row, await this.#store.ecuKeys.of(entry.vin));
   }
 
   /** Enters what is there with other keys, or not at all. @throws as {@link add} */
   async adopt(entries: readonly InventoryEntry[]): Promise<void> {
+    for (const vehicle of await this.#compare(entries)) {
+      await this.#enterAll(vehicle.vin, [...vehicle.other, ...vehicle.absent]);
+    }
+  }
+
+  /**
+   * Enters what is not there. A vehicle that has other keys for one of the ECUs keeps all that it has: somebody entered them, and
+   * what was found may be of a bench that has gone elsewhere since.
+   * @throws as {@link add}
+   */
+  async addFound(entries: readonly InventoryEntry[]): Promise<void> {
+    for (const { vin, other, absent } of await this.#compare(entries)) {
+      if (other.length === 0) {
+        await this.#enterAll(vin, absent);
+        continue;
+      }
+      const named = other.map(({ entry }) => entry.ecu_id).join(", ");
+      this.#log.warn(
+        `Keys found here for ${vin} are not those in the inventory (${named}): those in the inventory count. ` +
+          `If the vehicle has the keys found here, enter them with "zonebench repo inventory add"`,
+      );
+    }
+  }
+
+  /** What a vehicle has other keys for, and what it has none for. */
+  async #compare(entries: readonly InventoryEntry[]): Promise<Compared[]> {
+    const compared: Compared[] = [];
     for (const [vin, ofVehicle] of Map.groupBy(entries, (entry) => entry.vin)) {
       const rows = new Map((await this.#store.ecuKeys.of(vin)).map((row) => [row.ecuId, row]));
+      const vehicle: Compared = { vin, other: [], absent: [] };
       for (const entry of ofVehicle) {
         const present = rows.get(entry.ecu_id);
         const models = await modelsOf(entry.keys);
         const same = present?.primary === entry.primary &&
           isDeepStrictEqual(present.keys.map(keyidOf).sort(), models.map(keyidOf).sort());
-        if (!same) await this.#enter(entry, models);
+        if (!same) (present === undefined ? vehicle.absent : vehicle.other).push({ entry, models });
       }
+      compared.push(vehicle);
     }
+    return compared;
   }
 
-  async #enter({ vin, ecu_id: ecuId, primary }: InventoryEntry, keys: KeyModel[]): Promise<EcuKeyRow> {
-    const row = await this.#store.ecuKeys.set({ vin, ecuId, primary, keys });
-    this.#log.info(`Keys of ${ecuId} of ${vin} entered`, { primary, keys: keys.length });
-    return row;
+  async #enterAll(vin: string, entries: Compared["other"]): Promise<void> {
+    if (entries.length === 0) return;
+    for (const { entry, models } of entries) await this.#enter(entry, models);
+    this.#log.info(`Keys of ${entries.length} ECUs of ${vin} entered`);
+  }
+
+  #enter({ vin, ecu_id: ecuId, primary }: InventoryEntry, keys: KeyModel[]): Promise<EcuKeyRow> {
+    return this.#store.ecuKeys.set({ vin, ecuId, primary, keys });
   }
 
   /** @throws {NotFoundError} */

@@ -49,6 +49,7 @@ export async function openSignedMetadata(options: SignedMetadataOptions): Promis
   const images = new ImageRepository({ directory, validity, store, files, log });
   const inventory = new Inventory({ store, log });
   await inventory.adopt(options.inventory ?? []);
+  await inventory.addFound(options.foundKeys ?? []);
   await images.maintain();
   return {
     director: new Director({ store, directory, signers, images, validity }),

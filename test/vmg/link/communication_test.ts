@@ -41,7 +41,7 @@ Deno.test("with MQTT away, what waits goes over HTTPS in order, and commands are
   const counts = taken(bench.server).map(({ payload }) => payload.count);
   assert.deepEqual(counts, counts.map((_, index) => index), "each once, in order");
   assert.deepEqual(acknowledged, ["m-1", "m-2"]);
-  const received = bench.lines.filter((line) => /Received REPORT_VCI on/.test(line));
+  const received = bench.lines.filter((line) => /\[HTTPS\] Received REPORT_VCI on/.test(line));
   assert.equal(received.length, 2);
   assert(
     bench.lines.some((line) =>

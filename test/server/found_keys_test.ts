@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { control } from "../../src/contract/mqtt.ts";
 import { routes } from "../../src/contract/routes.ts";
+import { createLogger } from "../../src/log.ts";
 import { generateSigner } from "../../src/uptane/keys.ts";
 import { ecu, report, startTestServer, vinA } from "./running_server.ts";
 
@@ -22,7 +23,7 @@ Deno.test("keys that a running server is told of are in the inventory, and a rep
 
   const { key } = await generateSigner("ecdsa-p256");
   const keys = [key.keyval.public];
-  await server.server.adoptKeys([
+  await server.server.addFoundKeys([
     { vin: vinA, ecu_id: "VMG-001", primary: true, keys },
     { vin: vinA, ecu_id: "ECU_001", primary: false, keys },
   ]);
@@ -32,4 +33,30 @@ Deno.test("keys that a running server is told of are in the inventory, and a rep
     true,
   ]]);
   assert.deepEqual(await commands(), ["REPORT_VCI"]);
+});
+
+Deno.test("keys that are found take the place of none that somebody entered", async () => {
+  const lines: string[] = [];
+  const log = createLogger({ level: "info", write: (line) => lines.push(line) });
+  await using server = await startTestServer("127.0.201.23", { log });
+  const key = async () => [(await generateSigner("ecdsa-p256")).key.keyval.public];
+  const entered = await key();
+  const found = await key();
+  const entry = (ecu_id: string, keys: string[]) => ({
+    vin: vinA,
+    ecu_id,
+    primary: ecu_id === "VMG-001",
+    keys,
+  });
+  await server.operator.rest.call(routes.addToInventory, { body: entry("VMG-001", entered) });
+  await server.server.addFoundKeys([entry("VMG-001", found), entry("ECU_001", found)]);
+  const listed = async () =>
+    (await server.operator.rest.call(routes.listInventory, { query: { vin: vinA } })).ecus
+      .map(({ ecu_id, keys }) => [ecu_id, keys.map((one) => one.public)]);
+  assert.deepEqual(await listed(), [["VMG-001", entered]]);
+  assert.match(lines.join("\n"), /not those in the inventory \(VMG-001\).*zonebench repo inventory add/);
+
+  // What agrees with all that was entered only adds to it.
+  await server.server.addFoundKeys([entry("VMG-001", entered), entry("ECU_001", found)]);
+  assert.deepEqual(await listed(), [["ECU_001", found], ["VMG-001", entered]]);
 });
