@@ -2,6 +2,7 @@
 
 import { Command, InvalidArgumentError } from "commander";
 import { basename } from "node:path";
+import { releaseVersion } from "../contract/identifiers.ts";
 import type { Firmware } from "../contract/ota.ts";
 import type { PackageCondition } from "../contract/package.ts";
 import {
@@ -50,7 +51,7 @@ function add(): Command {
       "--hardware <version>",
       "hardware version that it runs on, as the ECU reports it, e.g. 1.0",
     )
-    .requiredOption("--version <version>", "semantic version of the image, e.g. 1.2.0");
+    .requiredOption("--version <version>", "semantic version of the image, e.g. 1.2.0", semanticVersion);
   withFirmwareFile(command)
     .option(
       "--priority <priority>",
@@ -159,6 +160,12 @@ function requirementsOf({ release, depends_on, conditions }: Firmware): string {
     ...depends_on.length === 0 ? [] : [`needs ${depends_on.map(formatDependency).join(", ")}`],
     ...conditions.length === 0 ? [] : [`only when ${conditions.map(formatCondition).join(" and ")}`],
   ].join(", ");
+}
+
+/** Said before gigabytes are sent that the server would refuse. */
+function semanticVersion(text: string): string {
+  if (releaseVersion.safeParse(text).success) return text;
+  throw new InvalidArgumentError(`expected a semantic version such as 1.10.0, got ${JSON.stringify(text)}`);
 }
 
 async function* readWithProgress(file: string, size: number, progress: Progress): AsyncGenerator<Uint8Array> {

@@ -63,6 +63,10 @@ Deno.test("wrong usage ends with 2 and says what is wrong on standard error", as
       ],
       [["firmware", "add", "x", "--depends-on", "DOOR@1"], /expected an ECU type .*got "DOOR@1"/],
       [["firmware", "add", "x", "--release", "-1"], /expected a whole number from 0 to 4294967295/],
+      [
+        ["firmware", "add", "x", "--version", "1.x"],
+        /expected a semantic version such as 1\.10\.0, got "1\.x"/,
+      ],
     ] as const
   ) {
     const { code, stdout, stderr } = await run([...args]);

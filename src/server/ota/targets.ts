@@ -16,7 +16,7 @@ export interface UpdateTargetsOptions {
 /** There is nothing to update, or not what was asked for. */
 export class NothingToUpdate extends Error {
   override readonly name = "NothingToUpdate";
-  constructor(message: string, readonly code: "no_report" | "up_to_date" | "not_outdated") {
+  constructor(message: string, readonly code: "no_report" | "up_to_date" | "unknown_ecu" | "not_outdated") {
     super(message);
   }
 }
@@ -60,6 +60,14 @@ export class UpdateTargets {
     }
     const byId = new Map(outdated.map((entry) => [entry.ecu.ecu_id, entry]));
     const missing = wanted.filter((ecu) => !byId.has(ecu));
+    const reported = new Set(report.ecus.map(({ ecu_id }) => ecu_id));
+    const unknown = missing.filter((ecu) => !reported.has(ecu));
+    if (unknown.length > 0) {
+      throw new NothingToUpdate(
+        `not among the ECUs that ${vin} reported last: ${unknown.slice(0, 10).join(", ")}`,
+        "unknown_ecu",
+      );
+    }
     if (missing.length > 0) {
       throw new NothingToUpdate(
         `not outdated by the last report of ${vin}: ${missing.slice(0, 10).join(", ")}`,

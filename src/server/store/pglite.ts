@@ -69,6 +69,22 @@ async function makeWhole(
   await Deno.rename(draft, path);
 }
 
+/**
+ * Removes PostgreSQL's own lock file. A full disk leaves it empty, and an empty one is taken for that of another server for ever;
+ * there is none, as whoever opens the database holds the directory's lock.
+ */
+async function removeLockFile(path: string): Promise<void> {
+  try {
+    await Deno.remove(join(path, "postmaster.pid"));
+  } catch (cause) {
+    if (cause instanceof Deno.errors.NotFound) return;
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new DatabaseUnavailableError(`the embedded database in ${path} does not open: ${reason}`, {
+      cause,
+    });
+  }
+}
+
 interface Pending {
   resolve(rows: unknown[]): void;
   reject(error: Error): void;
@@ -101,6 +117,7 @@ class Engine {
   }
 
   static async open(path: string, limit: number, signal?: AbortSignal): Promise<Engine> {
+    await removeLockFile(path);
     signal?.throwIfAborted();
     const engine = new Engine();
     const abort = () =>

@@ -305,6 +305,10 @@ Deno.test("the REST interface takes a vehicle from registration to a finished up
       vehicleA.rest.call(routes.requestPackage, { body: { vehicle_id: vinA, target_ecus: ["ECU_002"] } }),
       problem(409, "not_outdated"),
     );
+    await assert.rejects(
+      vehicleA.rest.call(routes.requestPackage, { body: { vehicle_id: vinA, target_ecus: ["ECU_999"] } }),
+      problem(409, "unknown_ecu"),
+    );
     const cancelled = await operator.rest.call(routes.cancelUpdate, { path: { id: first.update_id } });
     assert.equal(cancelled.status, "pending");
     await vehicleA.rest.call(routes.reportUpdate, {

@@ -45,6 +45,18 @@ Deno.test({
 });
 
 Deno.test({
+  name: "a lock file of PostgreSQL's own that a full disk left empty does not keep the database shut",
+  ...lenient,
+  fn: async () => {
+    await (await openPglite({ directory })).close();
+    await Deno.writeFile(join(directory, "pg", "postmaster.pid"), new Uint8Array());
+    const database = await openPglite({ directory });
+    assert.deepEqual(await database.query("select 1 as n"), [{ n: 1 }]);
+    await database.close();
+  },
+});
+
+Deno.test({
   name: "a second program on the same directory is refused and told which process has it",
   ...lenient,
   fn: async () => {
