@@ -11,6 +11,7 @@ import { imageTargetName } from "../../src/uptane/image_target.ts";
 import { generateSigner, type LocalSigner } from "../../src/uptane/keys.ts";
 import { type EcuReport, makeManifest, makeReport } from "../../src/uptane/report.ts";
 import { makeNonce } from "../../src/uptane/time.ts";
+import { eventually } from "../server/running_server.ts";
 import { Lab } from "./support/lab.ts";
 import { AttackedVehicle, hwVersion } from "./support/vehicle.ts";
 
@@ -175,6 +176,29 @@ Deno.test("reports of a vehicle", async (test) => {
     const update = await vehicle.start(["ECU_001"]);
     await vehicle.begin();
     assert.equal((await vehicle.ended(update)).status, "completed");
+    await vehicle.verified({ ECU_001: "1.2.0" });
+  });
+
+  await test.step("an ECU that gives no report is shown with the reason, and nothing of it is believed", async () => {
+    const believed = (await lastReport(vehicle)).timestamp;
+    const fault = { kind: "negative_response", service: 0x31, occurrence: 1, nrc: 0x31 } as const;
+    vehicle.bench.ecu("ECU_002").inject(fault);
+    await vehicle.begin();
+    const shown = await eventually("an unverified report", async () => {
+      const now = await vehicle.shown();
+      return now?.verified === false && now;
+    });
+    assert.match(
+      String(shown.unverified_reason),
+      /^there is no report of ECU_002, "no version report: .*requestOutOfRange/,
+    );
+    assert.equal(new Date(shown.last_verified ?? 0).getTime(), new Date(believed).getTime());
+    assert.deepEqual(shown.vci?.ecus.map(({ sw_version, status }) => [sw_version, status]), [
+      ["1.2.0", "ok"],
+      ["1.1.0", "ok"],
+    ]);
+    await vehicle.end();
+    await vehicle.begin();
     await vehicle.verified({ ECU_001: "1.2.0" });
   });
 

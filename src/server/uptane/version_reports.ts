@@ -198,16 +198,21 @@ function measureOf({ length, hashes }: EcuReport["installed"]): ReturnType<typeo
   return { length, hashes };
 }
 
-/** Who does not answer, or has no software whose version it could tell, cannot sign; everybody else does. */
+/**
+ * Who does not answer, or has no software whose version it could tell, cannot sign; everybody else does, or the gateway says why
+ * there is no report. With such a word the rest is kept, and no more: anybody who drops a report can give it, so nothing is verified.
+ */
 function checkMissing(vci: Vci, { missing }: CheckedManifest): void {
-  const silent = new Set(vci.ecus.filter((ecu) => !mustSign(ecu)).map(({ ecu_id }) => ecu_id));
+  const silent = new Set(
+    vci.ecus.filter((ecu) => !mustSign(ecu) || (ecu.error ?? "") !== "").map(({ ecu_id }) => ecu_id),
+  );
   // The Primary need not stand in the VCI, but it is there: it has sent it.
   const lacking = missing.filter((ecuId) => !silent.has(ecuId));
   if (lacking.length === 0) return;
   throw refusal(
     "manifest_complete",
     `manifest of ${vci.vin}`,
-    `expected a report of each ECU in the inventory that answers, got none of ${
+    `expected a report of each ECU in the inventory that answers, or why there is none, got neither of ${
       lacking.slice(0, 10).join(", ")
     }`,
   );
@@ -247,9 +252,17 @@ function verdictOf(vci: Vci, inventory: readonly EcuKeyRow[], checked: CheckedMa
   if (checked === undefined) return no("it came without version_manifest");
   const reported = new Set(checked.reports.map(({ ecuId }) => ecuId));
   const unsigned = vci.ecus.filter((ecu) => mustSign(ecu) && !reported.has(ecu.ecu_id));
-  return unsigned.length === 0
-    ? { verified: true }
-    : no(`the inventory has no keys of ${unsigned.slice(0, 10).map(({ ecu_id }) => ecu_id).join(", ")}`);
+  if (unsigned.length === 0) return { verified: true };
+  const known = new Set(inventory.map(({ ecuId }) => ecuId));
+  const silent = unsigned.filter(({ ecu_id }) => known.has(ecu_id));
+  const keyless = unsigned.filter(({ ecu_id }) => !known.has(ecu_id));
+  const reasons = [
+    ...silent.slice(0, 10).map(({ ecu_id, error = "" }) => `there is no report of ${ecu_id}, "${error}"`),
+    ...keyless.length === 0
+      ? []
+      : [`the inventory has no keys of ${keyless.slice(0, 10).map(({ ecu_id }) => ecu_id).join(", ")}`],
+  ];
+  return no(reasons.join("; "));
 }
 
 /** Whether nothing was entered or heard since the inventory was read. */
@@ -274,7 +287,8 @@ async function addReport(tx: Repositories, vci: Vci, verdict: Verdict): Promise<
       partNumber: ecu.part_number,
       supplier: ecu.supplier,
       reachable: ecu.status === "ok",
-      unreachableReason: ecu.error,
+      // Of an ECU that answered, `error` says why its version is not signed.
+      unreachableReason: ecu.status === "unreachable" ? ecu.error : null,
     })),
     report,
     verified: verdict.verified,

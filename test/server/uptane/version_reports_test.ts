@@ -330,6 +330,114 @@ Deno.test("a vehicle's report is held against its ECUs' keys", async (t) => {
   });
 });
 
+Deno.test("an ECU of which the gateway says why there is no report leaves the report of its vehicle unverified", async (t) => {
+  const signers = {
+    gateway: await generateSigner("ecdsa-p256"),
+    ecu1: await generateSigner("ecdsa-p256"),
+    ecu2: await generateSigner("ecdsa-p256"),
+  };
+  const inventory = Object.entries({ [vmg]: signers.gateway, ECU_001: signers.ecu1, ECU_002: signers.ecu2 })
+    .map(([ecu_id, { key }]) => ({
+      vin: vinA,
+      ecu_id,
+      primary: ecu_id === vmg,
+      keys: [key.keyval.public],
+    }));
+  await using server = await startTestServer("127.0.204.1", { uptane: { inventory } });
+  await server.vehicleA.rest.call(routes.registerVehicle, {
+    body: { vin: vinA, vmg_id: vmg, vehicle_model: "Test", vehicle_year: 2026 },
+  });
+  await server.operator.rest.upload(routes.addFirmware, {
+    query: {
+      ecu_type: "BODY_CONTROLLER",
+      hw_version: "HW1",
+      version: "1.2.0",
+      format: "binary",
+      base_address: 0,
+    },
+    stream: chunks(sampleBytes(4096, 3)),
+  });
+  await send(server, vci(await manifest(signers)));
+  const believed = (await state(server)).last_verified;
+  const good = ecu("ECU_001", "1.0.0");
+  const error = "no version report: NRC 0x31 requestOutOfRange";
+  const without = (changes: Changes = {}) =>
+    manifest(signers, { ...changes, reports: (all) => all.slice(0, 2) });
+
+  await t.step("what it says is shown with the reason, and directs no update", async () => {
+    const sent = vci(await without(), [good, ecu("ECU_002", "1.2.0", { error })]);
+    assert.equal((await send(server, sent)).verified, false);
+    const { verified, unverified_reason, last_verified, vci: shown, outdated_ecus } = await server.operator
+      .rest.call(routes.getVehicle, { path: { vin: vinA } });
+    assert.deepEqual([verified, unverified_reason, last_verified], [
+      false,
+      `there is no report of ECU_002, "${error}"`,
+      believed,
+    ]);
+    assert.deepEqual(shown?.ecus.map((it) => [it.sw_version, it.status, it.error]), [
+      ["1.0.0", "ok", undefined],
+      ["1.2.0", "ok", error],
+    ]);
+    // By its word it is up to date; by the last that it signed it is not.
+    assert.deepEqual(outdated_ecus.map(({ ecu_id, current }) => [ecu_id, current]), [
+      ["ECU_001", "1.0.0"],
+      ["ECU_002", "1.0.0"],
+    ]);
+    await refused(server, "report_nonce", sent);
+  });
+
+  await t.step(
+    "a reason excuses neither another ECU nor what a report says, and none is no reason",
+    async () => {
+      const bad = ecu("ECU_002", "1.0.0", { error });
+      const cases: [code: string, manifest: SignedDocument, ecus: VciEcu[]][] = [
+        ["manifest_complete", await without(), [good, ecu("ECU_002", "1.0.0")]],
+        ["manifest_complete", await without(), [good, ecu("ECU_002", "1.0.0", { error: "" })]],
+        ["manifest_complete", await without(), [{ ...good, error }, ecu("ECU_002", "1.0.0")]],
+        ["manifest_complete", await without(), [good]],
+        ["report_signed", await manifest(signers, { signers: { ecu2: signers.gateway } }), [good, bad]],
+        ["report_signed", await without({ signers: { ecu1: signers.gateway } }), [good, bad]],
+        ["manifest_signed", await without({ signers: { gateway: signers.ecu1 } }), [good, bad]],
+        ["manifest_agrees", await manifest(signers), [good, { ...bad, sw_version: "1.1.0" }]],
+        ["manifest_agrees", await without(), [{ ...good, sw_version: "1.1.0" }, bad]],
+      ];
+      for (const [code, sent, ecus] of cases) await refused(server, code, vci(sent, ecus));
+      assert.equal((await state(server)).last_verified, believed);
+    },
+  );
+
+  await t.step("it is told apart from an ECU without a key", async () => {
+    const ecus = [good, ecu("ECU_002", "1.0.0", { error }), ecu("ECU_009", "1.0.0", { error })];
+    await send(server, vci(await without(), ecus));
+    assert.equal(
+      (await state(server)).unverified_reason,
+      `there is no report of ECU_002, "${error}"; the inventory has no keys of ECU_009`,
+    );
+  });
+
+  await t.step("an ECU without software says nothing that could be verified", async () => {
+    const blank = ecu("ECU_002", "1.0.0", { sw_version: undefined, error });
+    assert.equal((await send(server, vci(await without(), [good, blank]))).verified, true);
+  });
+
+  await t.step("with its report the vehicle is verified again", async () => {
+    assert.equal((await send(server, vci(await manifest(signers)))).verified, true);
+    assert.equal((await state(server)).unverified_reason, null);
+  });
+
+  await t.step("where version reports are required it is refused", async () => {
+    await using strict = await startTestServer("127.0.204.2", {
+      uptane: { inventory, versionReports: "required" },
+    });
+    await strict.vehicleA.rest.call(routes.registerVehicle, {
+      body: { vin: vinA, vmg_id: vmg, vehicle_model: "Test", vehicle_year: 2026 },
+    });
+    const sent = vci(await without(), [good, ecu("ECU_002", "1.0.0", { error })]);
+    await refused(strict, "manifest_required", sent);
+    assert.equal((await state(strict)).reported, undefined);
+  });
+});
+
 Deno.test("where version reports are required, a vehicle without them is refused", async () => {
   await using server = await startTestServer("127.0.86.2", { uptane: { versionReports: "required" } });
   await server.vehicleA.rest.call(routes.registerVehicle, {
