@@ -283,7 +283,13 @@ async function start(options: ServerOptions, undo: Undo[]): Promise<RunningServe
     maxBody,
     bodyTimeout: idleTimeout,
   });
-  const system = { store, state, metrics, ready: () => ready };
+  const system = {
+    store,
+    state,
+    metrics,
+    folders: [dataDirectory, files.images, files.packages, files.temporary],
+    ready: () => ready,
+  };
   mountSystem(app, system);
   mountOpenApi(app, Object.values(routes), interfaceVersion);
   mountVehicles(mount, {

@@ -40,8 +40,16 @@ Deno.test({
         query: { ecu_type: "T", hw_version: "H", version, format: "binary" },
         stream: chunks(new Uint8Array(size).fill(7), 65_536),
       });
+    const health = async () => {
+      const { hostname, port } = server.server.local;
+      const response = await fetch(`http://${hostname}:${port}/healthz`);
+      const { status, disk } = await response.json();
+      return [response.status, status, disk];
+    };
+    assert.deepEqual(await health(), [200, "ok", "ok"]);
     assert.ok(await command("mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", temporary));
     try {
+      assert.deepEqual(await health(), [200, "degraded", "nearly full"]);
       await assert.rejects(upload("1.0.0", 1_000_000), (error) => {
         assert.ok(error instanceof ProblemError, String(error));
         assert.deepEqual([error.status, error.code], [507, "disk_full"]);
