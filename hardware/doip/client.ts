@@ -70,6 +70,11 @@ export class DoipConnection implements AsyncDisposable {
     this.closed = host.closed;
   }
 
+  /** Milliseconds since the entity sent anything. */
+  get silence(): number {
+    return this.#host.clock.now() - this.#host.heardAt;
+  }
+
   /** The entity's own logical address, from its routing activation response: the gateway's, not an ECU's. */
   get entityAddress(): number {
     return this.#entityAddress;

@@ -62,6 +62,7 @@ export class ClientHost implements TransportHost {
   #cancelTimer: () => void = () => {};
   #timerAt = Infinity;
   #stoodStill = false;
+  #heardAt: number;
   #warnedUnclaimed = false;
 
   constructor(stream: ByteStream, options: ClientHostOptions) {
@@ -82,6 +83,7 @@ export class ClientHost implements TransportHost {
       2 * options.maxRequestLength,
       (cause) => this.fail(new DoipConnectionError(`${this.name}: sending failed`, { cause })),
     );
+    this.#heardAt = options.clock.now();
     const { promise, resolve } = Promise.withResolvers<DoipError | undefined>();
     this.closed = promise;
     this.#resolveClosed = resolve;
@@ -90,6 +92,11 @@ export class ClientHost implements TransportHost {
 
   get failure(): DoipError | undefined {
     return this.#failure;
+  }
+
+  /** When the entity last sent anything, by the connection's clock. */
+  get heardAt(): number {
+    return this.#heardAt;
   }
 
   /** Routing activation (ISO 13400-2:2019, Tables 46 to 49); gives the entity's address. */
@@ -198,6 +205,7 @@ export class ClientHost implements TransportHost {
       while (this.#failure === undefined) {
         const read = await this.#stream.read(this.#framer.writable());
         if (read === null) return this.fail(new DoipConnectionError(`${this.name}: closed by the entity`));
+        this.#heardAt = this.clock.now();
         this.#framer.commit(read);
         let item = this.#framer.next();
         while (item !== null && this.#failure === undefined) {

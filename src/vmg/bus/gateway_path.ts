@@ -2,6 +2,7 @@
 // While the gateway is away, requests fail at once with the reason, and tries go on in the background until it is back.
 
 import { DoipConnection } from "../../../hardware/doip/client.ts";
+import { timing } from "../../../hardware/doip/constants.ts";
 import { checkMilliseconds, type Clock, sleep, systemClock } from "../../../hardware/clock.ts";
 import type { Logger } from "../../log.ts";
 import { explain, GatewayUnreachableError } from "../errors.ts";
@@ -35,6 +36,9 @@ const jitter = 0.5;
 /** So many connections that do not last, one after another, and the next is not opened at once. */
 const mostBrief = 2;
 
+/** How much earlier than we count the gateway may find a connection inactive, in milliseconds. */
+const inactivitySlack = 5_000;
+
 /** The way to one zonal gateway. */
 export class GatewayPath implements EcuPath {
   readonly gateway: ZonalGateway;
@@ -53,6 +57,8 @@ export class GatewayPath implements EcuPath {
   #failure: GatewayUnreachableError | undefined;
   /** Connections one after another that were lost before the first wait would have been over. */
   #brief = 0;
+  /** The last connection ended because nobody had anything to say on it. */
+  #idled = false;
 
   constructor(gateway: ZonalGateway, options: GatewayPathOptions) {
     const { reconnect, log, clock = systemClock, random } = options;
@@ -158,6 +164,7 @@ export class GatewayPath implements EcuPath {
       signal,
       ...openStream === undefined ? { tap } : { open: (signal) => openStream(hostname, signal) },
       warn: (message) => this.#log.warn(message),
+      clock: this.#clock,
     });
   }
 
@@ -183,15 +190,25 @@ export class GatewayPath implements EcuPath {
     this.#failure = undefined;
     this.#asked?.resolve(link);
     this.#asked = undefined;
-    this.#log.info(`${this.#name}: connected`);
+    // What happens every five minutes while nobody uses the gateway is no news.
+    this.#log[this.#idled ? "debug" : "info"](`${this.#name}: connected`);
     const began = this.#clock.now();
     connection.closed.then((cause) => {
       if (this.#connection !== connection) return;
       this.#connection = undefined;
       this.#link = undefined;
-      this.#log.warn(
-        `${this.#name}: connection lost${cause === undefined ? "" : `: ${explain(cause)}`}`,
-      );
+      // ISO 13400-2, T_TCP_General_Inactivity; both ends' clocks may differ a little.
+      const { silence } = connection;
+      this.#idled = silence > timing.generalInactivity - inactivitySlack;
+      if (this.#idled) {
+        this.#log.debug(
+          `${this.#name}: ended the connection after ${Math.round(silence / 1000)} s of silence`,
+        );
+      } else {
+        this.#log.warn(
+          `${this.#name}: connection lost${cause === undefined ? "" : `: ${explain(cause)}`}`,
+        );
+      }
       const lasted = this.#clock.now() - began >= this.#options.reconnect.from;
       this.#brief = lasted ? 0 : this.#brief + 1;
       if (this.#brief >= mostBrief) {

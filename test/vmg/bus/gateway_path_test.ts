@@ -103,6 +103,32 @@ Deno.test("a lost connection is opened again without being asked for, and the wa
   assert.notEqual(await path.open(), link);
 });
 
+Deno.test("a connection that its gateway ends for inactivity is opened again without a warning, any other loss is told", async () => {
+  const lines: string[] = [];
+  const log = createLogger({ level: "info", write: (line) => lines.push(line) });
+  await using test = await away({ log });
+  const { path, clock, streams, state } = test;
+  const lose = async () => {
+    streams.at(-1)?.close();
+    await settle();
+    await clock.advance(0);
+  };
+  state.there = true;
+  assert.ok(await path.open());
+  const told = () => lines.splice(0).map((line) => line.replace(/^.*ZG_TEST at 192\.0\.2\.1:13400: /, ""));
+  assert.deepEqual(told(), ["connected"]);
+  await clock.advance(300_000);
+  await lose();
+  assert.ok(await path.open());
+  assert.deepEqual(told(), []);
+  await clock.advance(200_000);
+  await lose();
+  assert.ok(await path.open());
+  const [loss, again] = told();
+  assert.match(loss, /^connection lost: .*closed by the entity/);
+  assert.equal(again, "connected");
+});
+
 Deno.test("a gateway that ends each connection as soon as it is made is away: it is tried after growing waits, not without end", async () => {
   await using test = await away({ connectAttempts: 1 });
   const { path, clock, tries, streams, state } = test;
