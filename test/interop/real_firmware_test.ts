@@ -45,13 +45,16 @@ interopTest(
     const file = await Deno.readFile(peers.microbit.command);
     assert.equal(image.sha256, new Uint8Array(await crypto.subtle.digest("SHA-256", file)).toHex());
 
-    const { update_id } = await program.json(["update", "start", "--vin", "VMG-001"]) as {
-      update_id: string;
-    };
-    const watch = await program.run(["update", "watch", update_id, "--timeout", "120"]);
-    assert.equal(watch.code, 0, `${watch.stderr}\n${serving.log}`);
-    assert.match(watch.stdout, /completed/);
-    assert.match(watch.stderr, /installing/, "progress is shown");
+    const start = ["update", "start", "--vin", "VMG-001", "--mode", "approve"];
+    const { update_id } = await program.json(start) as { update_id: string };
+    // It waits for whoever watches: the installation could be over before another program has started.
+    await using watch = program.start(["update", "watch", update_id, "--timeout", "120"]);
+    await watch.logged("waits for approval");
+    await program.json(["update", "approve", update_id]);
+    const { code } = await watch.ended;
+    assert.equal(code, 0, `${watch.log}\n${serving.log}`);
+    assert.match(watch.log, /installing, .*ECU_005/, "progress is shown");
+    assert.match(watch.log, /completed/);
 
     for (const [from, to] of [[0x0000_0000, 0x0003_b88c], [0x1000_10c0, 0x1000_10dc]]) {
       const expected = await bytesByPeer(peers.microbit.command, join(folder.path, "peer.bin"), from, to);
