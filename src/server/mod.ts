@@ -31,6 +31,7 @@ import { createMetrics } from "./metrics.ts";
 import { startBroker } from "./mqtt/broker.ts";
 import { startExternalBroker } from "./mqtt/external/client.ts";
 import type { ServerOptions } from "./options.ts";
+import { whileTold } from "./opening.ts";
 import { CampaignService } from "./ota/campaigns.ts";
 import { Catalogue } from "./ota/catalogue.ts";
 import { Deltas } from "./ota/deltas.ts";
@@ -104,12 +105,15 @@ async function start(options: ServerOptions, undo: Undo[]): Promise<RunningServe
 
   signal?.throwIfAborted();
   log.info("Opening database...");
-  const store = await openStore({
-    url: options.database?.url,
-    maxConnections: options.database?.maxConnections,
-    directory: join(dataDirectory, "db"),
-    signal,
-  });
+  const store = await whileTold(
+    log,
+    openStore({
+      url: options.database?.url,
+      maxConnections: options.database?.maxConnections,
+      directory: join(dataDirectory, "db"),
+      signal,
+    }),
+  );
   undo.push({ what: "the store", run: () => store.close() });
   log.info(`Database ready (${store.kind === "pglite" ? "embedded" : "PostgreSQL"})`);
 
