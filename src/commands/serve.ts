@@ -18,6 +18,7 @@ import {
 import { CredentialsMissing } from "../pqc/errors.ts";
 import { type Profile, profileById } from "../pqc/profiles.ts";
 import { importVerifyKey } from "../pqc/signature.ts";
+import { ListenFailed } from "../server/errors.ts";
 import { type RunningServer, startServer } from "../server/mod.ts";
 import {
   type HttpsTarget,
@@ -151,7 +152,11 @@ export async function startParts(
     const known = await knownKeys(config, folders, bench, wants("vmg"));
     const alone = options.only === "server";
     const keys = alone ? { foundKeys: known } : { inventory: known };
-    server = await startServer({ ...await serverOptions(config, folders, keys, log), signal });
+    server = await startServer({ ...await serverOptions(config, folders, keys, log), signal }).catch(
+      (cause) => {
+        throw serverFailure(cause);
+      },
+    );
     const { stop, addFoundKeys } = server;
     running.defer(() => stop());
     if (alone) {
@@ -174,6 +179,18 @@ export async function startParts(
 }
 
 /** What to do about an address of the simulated bench that is taken, or none of this machine's. */
+function serverFailure(cause: unknown): unknown {
+  // Wherever it was noticed: the system's word for an address that another program has.
+  if (!(cause instanceof ListenFailed) || !/address already in use|EADDRINUSE/i.test(cause.message)) {
+    return cause;
+  }
+  return new CommandFailed(
+    `${cause.message}: stop the program that has the port ("ss -ltnp" names it), or take others with ` +
+      "--set server.https.port=N, --set server.mqtt.port=N, --set server.local.port=N",
+    { cause },
+  );
+}
+
 function benchFailure(cause: unknown): unknown {
   const place = cause instanceof Error ? cause.message : "";
   if (cause instanceof Deno.errors.AddrInUse) {
