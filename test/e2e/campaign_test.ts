@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import type { Update } from "../../src/contract/ota.ts";
 import { intelHex, sampleBytes } from "../support/firmware_files.ts";
-import { eventually, Program, temporaryFolder } from "../support/program.ts";
+import { eventually, Program, temporaryFolder, verifiedReport } from "../support/program.ts";
 
 const vin = "KMHZB00BENCH00001";
 
@@ -15,10 +15,7 @@ async function addFirmware(
   type: string,
   more: string[] = [],
 ): Promise<void> {
-  await eventually(
-    "the vehicle's first report",
-    async () => (await program.run(["vci", vin, "--json"])).code === 0 ? true : undefined,
-  );
+  await verifiedReport(program, vin);
   const file = join(folder, `${type}.hex`);
   await Deno.writeTextFile(file, intelHex([{ address: 0, bytes: sampleBytes(20_000, 5) }]));
   await program.json([

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { intelHex, sampleBytes } from "../support/firmware_files.ts";
-import { eventually, Program, type Serving, temporaryFolder } from "../support/program.ts";
+import { eventually, Program, type Serving, temporaryFolder, verifiedReport } from "../support/program.ts";
 
 const vin = "KMHZB00BENCH00001";
 
@@ -15,10 +15,7 @@ interface UpdateState {
 
 /** Vehicle registered, an image in the catalogue, an update that has begun to install. */
 async function updateUnderWay(program: Program, folder: string): Promise<string> {
-  await eventually(
-    "the vehicle's first report",
-    async () => (await program.run(["vci", vin, "--json"])).code === 0 ? true : undefined,
-  );
+  await verifiedReport(program, vin);
   const file = join(folder, "body.hex");
   await Deno.writeTextFile(file, intelHex([{ address: 0, bytes: sampleBytes(200_000, 11) }]));
   const args = ["firmware", "add", file, "--hardware", "1.0", "--version", "1.1.0", "--ecu-type"];

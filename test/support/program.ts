@@ -203,6 +203,15 @@ export async function eventually<T>(
   }
 }
 
+/** Waits for a report that directs updates. One that came before the server knew the ECUs' keys directs none any more. */
+export async function verifiedReport(program: Program, vin: string): Promise<void> {
+  await eventually(`a verified report of ${vin}`, async () => {
+    const { code, stdout } = await program.run(["vci", vin, "--json"]);
+    if (code !== 0) return undefined;
+    return (JSON.parse(stdout) as { verified: boolean }).verified ? true : undefined;
+  });
+}
+
 /** A folder that is gone afterwards. */
 export async function temporaryFolder(): Promise<{ path: string } & AsyncDisposable> {
   const path = await Deno.makeTempDir({ prefix: "zonebench-test-" });
