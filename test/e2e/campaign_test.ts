@@ -103,8 +103,8 @@ Deno.test("an attempt that failed is followed by the next, over a kill of the se
     network: "127.0.93.0/24",
     settings: [
       "vmg.reconnect_max=1",
-      "updates.retry_min=5",
-      "updates.retry_max=5",
+      "updates.retry_min=12",
+      "updates.retry_max=12",
       "maintenance.interval=0.5",
     ],
     more: ["--bench", bench],
