@@ -36,7 +36,7 @@ const jitter = 0.5;
 /** So many connections that do not last, one after another, and the next is not opened at once. */
 const mostBrief = 2;
 
-/** How much earlier than we count the gateway may find a connection inactive, in milliseconds. */
+/** How far from our count the gateway's may be when it finds a connection inactive, in milliseconds. */
 const inactivitySlack = 5_000;
 
 /** The way to one zonal gateway. */
@@ -144,6 +144,8 @@ export class GatewayPath implements EcuPath {
   #away(how: string, cause: unknown): void {
     const known = this.#failure !== undefined;
     this.#failure = new GatewayUnreachableError(`${this.#name} ${how}`, { cause });
+    // That it is back is news then.
+    this.#idled = false;
     if (!known) this.#log.warn(`${this.#failure.message}; it is tried again until it is back`);
     this.#asked?.reject(this.#failure);
     this.#asked = undefined;
@@ -197,12 +199,14 @@ export class GatewayPath implements EcuPath {
       if (this.#connection !== connection) return;
       this.#connection = undefined;
       this.#link = undefined;
-      // ISO 13400-2, T_TCP_General_Inactivity; both ends' clocks may differ a little.
+      // ISO 13400-2, T_TCP_General_Inactivity. After any other silence the connection was lost, and that is told.
       const { silence } = connection;
-      this.#idled = silence > timing.generalInactivity - inactivitySlack;
+      this.#idled = Math.abs(silence - timing.generalInactivity) <= inactivitySlack;
       if (this.#idled) {
         this.#log.debug(
-          `${this.#name}: ended the connection after ${Math.round(silence / 1000)} s of silence`,
+          `${this.#name}: connection over after ${
+            Math.round(silence / 1000)
+          } s of silence, as for inactivity`,
         );
       } else {
         this.#log.warn(

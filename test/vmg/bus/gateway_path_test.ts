@@ -127,6 +127,25 @@ Deno.test("a connection that its gateway ends for inactivity is opened again wit
   const [loss, again] = told();
   assert.match(loss, /^connection lost: .*closed by the entity/);
   assert.equal(again, "connected");
+
+  // A gateway that says nothing for an hour and is gone then has not ended it for inactivity.
+  await clock.advance(3_600_000);
+  await lose();
+  assert.ok(await path.open());
+  assert.match(told()[0], /^connection lost/);
+
+  // One that is not back at once is told of, and so is its return.
+  await clock.advance(300_000);
+  state.there = false;
+  await lose();
+  await clock.advance(2_000);
+  await assert.rejects(path.open(), GatewayUnreachableError);
+  state.there = true;
+  await clock.advance(30_000);
+  assert.ok(await path.open());
+  const [gone, back] = told();
+  assert.match(gone, /is unreachable after 2 tries/);
+  assert.equal(back, "connected");
 });
 
 Deno.test("a gateway that ends each connection as soon as it is made is away: it is tried after growing waits, not without end", async () => {
